@@ -1,0 +1,1 @@
+"""Fairlead: a control plane for stock Envoy proxies."""
