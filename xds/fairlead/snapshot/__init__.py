@@ -1,0 +1,1 @@
+"""What proxies are sent: named resources, each encoded and framed once, in tables that know what changed."""

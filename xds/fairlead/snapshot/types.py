@@ -1,0 +1,26 @@
+"""The resource types, by the URLs that xDS names them with, in the order in which changes are sent.
+
+Make before break: clusters and their endpoints first, what refers to them after; removals go the other way round
+(https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol#eventual-consistency-considerations).
+"""
+
+_PREFIX = "type.googleapis.com/"
+
+CLUSTER = _PREFIX + "envoy.config.cluster.v3.Cluster"
+CLUSTER_LOAD_ASSIGNMENT = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
+LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
+ROUTE_CONFIGURATION = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
+VIRTUAL_HOST = _PREFIX + "envoy.config.route.v3.VirtualHost"
+
+SEND_ORDER = (CLUSTER, CLUSTER_LOAD_ASSIGNMENT, SECRET, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST)
+
+SHORT_NAMES = {
+    CLUSTER: "cds",
+    CLUSTER_LOAD_ASSIGNMENT: "eds",
+    SECRET: "sds",
+    LISTENER: "lds",
+    ROUTE_CONFIGURATION: "rds",
+    VIRTUAL_HOST: "vhds",
+}
+"""Names for people and metrics."""

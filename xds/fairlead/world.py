@@ -1,0 +1,39 @@
+"""The world: every accepted object, by kind, as the inputs of all derived values."""
+
+from typing import NamedTuple, TypeVar
+
+from fairlead.derive import Graph, Input
+from fairlead.models.base import KubernetesObject
+
+T = TypeVar("T", bound=KubernetesObject)
+
+
+class ObjectName(NamedTuple):
+    """Where an object is found among those of its kind."""
+
+    namespace: str
+    """Empty for kinds that have no namespace."""
+    name: str
+
+
+class World:
+    """All accepted objects. Derived functions take it as their first argument."""
+
+    def __init__(self) -> None:
+        self.graph = Graph()
+        self._inputs: dict[type[KubernetesObject], Input[ObjectName, KubernetesObject]] = {}
+
+    def objects(self, kind: type[T]) -> Input[ObjectName, T]:
+        """The objects of a kind, by name; reads inside derived functions are recorded."""
+        found = self._inputs.get(kind)
+        if found is None:
+            found = self._inputs[kind] = Input(self.graph)
+        return found  # type: ignore[return-value]  # a mapping from type to collection of that type
+
+    def put(self, obj: KubernetesObject) -> None:
+        """Add an object or replace the one of the same name."""
+        self.objects(type(obj)).set(ObjectName(obj.metadata.namespace, obj.metadata.name), obj)
+
+    def remove(self, kind: type[KubernetesObject], name: ObjectName) -> None:
+        """Take an object away; nothing happens when there is none."""
+        self.objects(kind).delete(name)
