@@ -62,9 +62,9 @@ class Graph:
         keeps its last value. Without a callback the exception is raised."""
         self._active: _Computed | None = None
         self._memo: dict[Hashable, Any] = {}
-        self._unions: dict[tuple[frozenset[_Refreshed], frozenset[_Refreshed]], frozenset[_Refreshed]] = {}
+        self._unions: dict[tuple[_Upstream, _Upstream], _Upstream] = {}
 
-    def _union(self, a: frozenset[_Refreshed], b: frozenset[_Refreshed]) -> frozenset[_Refreshed]:
+    def _union(self, a: _Upstream, b: _Upstream) -> _Upstream:
         """`a | b`, interned: the sets of upstream collections are few and shared by very many nodes."""
         if b <= a:
             return a
@@ -128,7 +128,7 @@ class _Computed:
         self.held = False
         self.dependencies: dict[_Slot | _Computed, None] = {}
         self.dependents: set[_Computed] = set()
-        self.upstream: frozenset[_Refreshed] = frozenset()
+        self.upstream: _Upstream = frozenset()
         self.state = _DIRTY
         self.verified = -1
         self.running = False
@@ -192,7 +192,7 @@ class _Computed:
         value = self.value
         try:
             value = self.function(*self.arguments)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001
             # A failure is a result too: it is worth another try only when something that was read has changed.
             self.failure = failure
         finally:
@@ -252,7 +252,7 @@ class Collection(Generic[K, V]):
         self._slots: dict[K, _Slot] = {}
         self._key_set = _Slot(self, None)
         self._readers: list[Changes[K]] = []
-        self._self_upstream: frozenset[_Refreshed] = frozenset()
+        self._self_upstream: _Upstream = frozenset()
 
     def get(self, key: K) -> V | None:
         """The value of `key`, None when there is none; the absence is recorded too."""
@@ -332,7 +332,7 @@ class _Refreshed(Collection[K, V]):
         super().__init__(graph)
         self._settled = -1
         self._settling = False
-        self._upstream: frozenset[_Refreshed[Any, Any]] = frozenset()
+        self._upstream: _Upstream = frozenset()
         self._self_upstream = frozenset((self,))
         self._memo_key: Hashable = None
 
@@ -370,6 +370,10 @@ class _Refreshed(Collection[K, V]):
 
     def _drop(self) -> None:
         raise NotImplementedError
+
+
+_Upstream = frozenset[_Refreshed[Any, Any]]
+"""The computed collections that a value depends on, directly or through others."""
 
 
 class KeyedMap(_Refreshed[K, V]):
@@ -543,8 +547,9 @@ def derived_map(
 
     def decorate(function: Callable[..., V | None]) -> Callable[Concatenate[W, P], KeyedMap[K, V]]:
         def make(graph: Graph, arguments: tuple[Any, ...]) -> KeyedMap[K, V]:
-            source = keys._node(arguments) if isinstance(keys, Derived) else keys(*arguments)
-            return KeyedMap(graph, function, arguments, cast("_Computed | Collection[K, Any]", source))
+            if isinstance(keys, Derived):
+                return KeyedMap(graph, function, arguments, keys._node(arguments))
+            return KeyedMap(graph, function, arguments, cast(Callable[..., Collection[K, Any]], keys)(*arguments))
 
         return _memoised_collection(function, make)
 
@@ -554,12 +559,14 @@ def derived_map(
 def derived_index(
     source: Callable[Concatenate[W, P], Collection[K, V]],
 ) -> Callable[[Callable[..., Iterable[G]]], Callable[Concatenate[W, P], Index[G, K]]]:
-    """Make `(world, *arguments, key, value) -> groups` an index over a collection, returned by a call without the
-    last two. The function may use nothing but its arguments: it is not run again when something else changes."""
+    """Make `(world, *arguments, key, value) -> groups` an index, returned by a call without the last two.
+
+    The function may use nothing but its arguments: it is not run again when something else changes.
+    """
 
     def decorate(function: Callable[..., Iterable[G]]) -> Callable[Concatenate[W, P], Index[G, K]]:
         def make(graph: Graph, arguments: tuple[Any, ...]) -> Index[G, K]:
-            return Index(graph, function, arguments, source(*arguments))
+            return Index(graph, function, arguments, cast(Callable[..., Collection[K, V]], source)(*arguments))
 
         return _memoised_collection(function, make)
 
@@ -569,9 +576,7 @@ def derived_index(
 C = TypeVar("C", bound=_Refreshed[Any, Any])
 
 
-def _memoised_collection(
-    function: Callable[..., Any], make: Callable[[Graph, tuple[Any, ...]], C]
-) -> Callable[..., C]:
+def _memoised_collection(function: Callable[..., Any], make: Callable[[Graph, tuple[Any, ...]], C]) -> Callable[..., C]:
     def collection(*arguments: Any) -> C:
         graph: Graph = arguments[0].graph
         memo_key = (function, arguments[1:])

@@ -35,7 +35,7 @@ class Proxy:
     namespace: str = "default"
     labels: frozenset[tuple[str, str]] = frozenset()
     locality: Locality = Locality()
-    bind_address: str = "0.0.0.0"  # noqa: S104  # what a gateway listens on unless its bootstrap says otherwise
+    bind_address: str = "0.0.0.0"  # what a gateway listens on unless its bootstrap says otherwise
     """Address for listeners whose address the user did not choose."""
     virtual_host_discovery: bool = False
     """Virtual hosts are sent one by one (VHDS) instead of within their RouteConfiguration."""
