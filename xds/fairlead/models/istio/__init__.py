@@ -1,0 +1,1 @@
+"""Kinds of Istio's API, one module per kind; field by field as in the reference documentation on istio.io."""

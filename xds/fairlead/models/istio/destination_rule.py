@@ -1,0 +1,312 @@
+"""DestinationRule: how a service is called (istio.io/latest/docs/reference/config/networking/destination-rule)."""
+
+import enum
+from typing import ClassVar
+
+import msgspec
+
+from fairlead.models.base import Duration, KubernetesObject, Model
+from fairlead.models.istio.common import NETWORKING_GROUP, NETWORKING_VERSIONS, Int32, PortSelector, UInt32, UInt64
+
+
+class SimpleLB(enum.Enum):
+    """A load balancing algorithm without parameters."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    LEAST_CONN = "LEAST_CONN"
+    """Deprecated name of LEAST_REQUEST."""
+    RANDOM = "RANDOM"
+    PASSTHROUGH = "PASSTHROUGH"
+    ROUND_ROBIN = "ROUND_ROBIN"
+    LEAST_REQUEST = "LEAST_REQUEST"
+
+
+class HTTPCookieAttribute(Model, frozen=True, kw_only=True):
+    """An attribute of a cookie that Envoy makes."""
+
+    name: str
+    value: str = ""
+
+
+class HTTPCookie(Model, frozen=True, kw_only=True):
+    """A cookie that decides the host; Envoy makes it when it is absent and `ttl` is set."""
+
+    name: str
+    path: str = ""
+    ttl: Duration | None = None
+    """0 for a session cookie; absent for one that Envoy does not make."""
+    attributes: tuple[HTTPCookieAttribute, ...] = ()
+
+
+class RingHash(Model, frozen=True, kw_only=True):
+    """Ring hash."""
+
+    minimum_ring_size: UInt64 = 0
+    """0 for 1024."""
+
+
+class MagLev(Model, frozen=True, kw_only=True):
+    """Maglev."""
+
+    table_size: UInt64 = 0
+    """A prime; 0 for 65537."""
+
+
+class ConsistentHashLB(Model, frozen=True, kw_only=True):
+    """Load balancing by a property of the request: exactly one of the first four is set, one algorithm at most."""
+
+    http_header_name: str | None = None
+    http_cookie: HTTPCookie | None = None
+    use_source_ip: bool | None = None
+    http_query_parameter_name: str | None = None
+    ring_hash: RingHash | None = None
+    maglev: MagLev | None = None
+    minimum_ring_size: UInt64 = 0
+    """Deprecated in favour of `ring_hash`."""
+
+
+class Distribute(Model, frozen=True, kw_only=True):
+    """Shares of the localities for requests from one locality."""
+
+    from_: str = msgspec.field(default="", name="from")
+    """`region/zone/subzone`, parts may be `*`."""
+    to: dict[str, UInt32] = msgspec.field(default_factory=dict)
+    """Per cent by locality, 100 together."""
+
+
+class Failover(Model, frozen=True, kw_only=True):
+    """Where requests of a region go when its hosts are unhealthy."""
+
+    from_: str = msgspec.field(default="", name="from")
+    to: str = ""
+
+
+class LocalityLoadBalancerSetting(Model, frozen=True, kw_only=True):
+    """Load balancing by locality: at most one of `distribute` and the two kinds of failover."""
+
+    distribute: tuple[Distribute, ...] = ()
+    failover: tuple[Failover, ...] = ()
+    failover_priority: tuple[str, ...] = ()
+    """Labels, `key` or `key=value`, by which hosts like the proxy are preferred."""
+    enabled: bool | None = None
+
+
+class ZoneAwareLoadBalancerSetting(Model, frozen=True, kw_only=True):
+    """Zone aware load balancing by Envoy."""
+
+    enabled: bool | None = None
+    failover: tuple[Failover, ...] = ()
+    failover_priority: tuple[str, ...] = ()
+    min_cluster_size: UInt64 | None = None
+    """Hosts below which it is off; absent for 6."""
+
+
+class WarmupConfiguration(Model, frozen=True, kw_only=True):
+    """How the share of a new host grows."""
+
+    duration: Duration
+    minimum_percent: float | None = None
+    """0 to 100; absent for 10."""
+    aggression: float | None = None
+    """1 or more; absent for 1, which is linear."""
+
+
+class LoadBalancerSettings(Model, frozen=True, kw_only=True):
+    """Load balancing: at most one of `simple` and `consistent_hash`."""
+
+    simple: SimpleLB | None = None
+    consistent_hash: ConsistentHashLB | None = None
+    locality_lb_setting: LocalityLoadBalancerSetting | None = None
+    zone_aware_lb_setting: ZoneAwareLoadBalancerSetting | None = None
+    warmup_duration_secs: Duration | None = None
+    """Deprecated in favour of `warmup`."""
+    warmup: WarmupConfiguration | None = None
+
+
+class TcpKeepalive(Model, frozen=True, kw_only=True):
+    """TCP keep-alive; what is 0 or absent is left to the operating system."""
+
+    probes: UInt32 = 0
+    time: Duration | None = None
+    interval: Duration | None = None
+
+
+class TCPSettings(Model, frozen=True, kw_only=True):
+    """Connections to a service."""
+
+    max_connections: Int32 = 0
+    """0 for no limit."""
+    connect_timeout: Duration | None = None
+    tcp_keepalive: TcpKeepalive | None = None
+    max_connection_duration: Duration | None = None
+    idle_timeout: Duration | None = None
+
+
+class H2UpgradePolicy(enum.Enum):
+    """Whether HTTP/2 is spoken with a service whose port says HTTP."""
+
+    DEFAULT = "DEFAULT"
+    DO_NOT_UPGRADE = "DO_NOT_UPGRADE"
+    UPGRADE = "UPGRADE"
+
+
+class ConnectionKeepalive(Model, frozen=True, kw_only=True):
+    """HTTP/2 pings."""
+
+    interval: Duration | None = None
+    timeout: Duration | None = None
+
+
+class HTTPSettings(Model, frozen=True, kw_only=True):
+    """HTTP connections to a service; 0 means no limit."""
+
+    http1_max_pending_requests: Int32 = msgspec.field(default=0, name="http1MaxPendingRequests")
+    http2_max_requests: Int32 = msgspec.field(default=0, name="http2MaxRequests")
+    max_requests_per_connection: Int32 = 0
+    max_retries: Int32 = 0
+    idle_timeout: Duration | None = None
+    h2_upgrade_policy: H2UpgradePolicy = msgspec.field(default=H2UpgradePolicy.DEFAULT, name="h2UpgradePolicy")
+    use_client_protocol: bool = False
+    max_concurrent_streams: Int32 = 0
+    http2_keep_alive: ConnectionKeepalive | None = msgspec.field(default=None, name="http2KeepAlive")
+
+
+class ConnectionPoolSettings(Model, frozen=True, kw_only=True):
+    """Limits and times of connections."""
+
+    tcp: TCPSettings | None = None
+    http: HTTPSettings | None = None
+
+
+class OutlierDetection(Model, frozen=True, kw_only=True):
+    """When a host is taken out of load balancing for a time."""
+
+    consecutive_errors: Int32 = 0
+    """Deprecated in favour of `consecutive_5xx_errors`."""
+    split_external_local_origin_errors: bool = False
+    consecutive_local_origin_failures: UInt32 | None = None
+    consecutive_gateway_errors: UInt32 | None = None
+    """0 turns it off; absent for off."""
+    consecutive_5xx_errors: UInt32 | None = msgspec.field(default=None, name="consecutive5xxErrors")
+    """0 turns it off; absent for 5."""
+    interval: Duration | None = None
+    base_ejection_time: Duration | None = None
+    max_ejection_percent: Int32 = 0
+    """0 for 10."""
+    min_health_percent: Int32 = 0
+    outlier_detection_http_error_codes: tuple[UInt32, ...] = ()
+
+
+class ClientTLSMode(enum.Enum):
+    """Whether and how TLS is spoken with a service."""
+
+    DISABLE = "DISABLE"
+    SIMPLE = "SIMPLE"
+    MUTUAL = "MUTUAL"
+    ISTIO_MUTUAL = "ISTIO_MUTUAL"
+
+
+class ClientTLSSettings(Model, frozen=True, kw_only=True):
+    """TLS with a service; certificates come from `credential_name` or from files of the proxy."""
+
+    mode: ClientTLSMode = ClientTLSMode.DISABLE
+    client_certificate: str = ""
+    private_key: str = ""
+    ca_certificates: str = ""
+    credential_name: str = ""
+    subject_alt_names: tuple[str, ...] = ()
+    sni: str = ""
+    insecure_skip_verify: bool | None = None
+    ca_crl: str = ""
+
+
+class TunnelSettings(Model, frozen=True, kw_only=True):
+    """A tunnel through the service to another host."""
+
+    protocol: str = ""
+    """`CONNECT` or `POST`; empty for `CONNECT`."""
+    target_host: str
+    target_port: UInt32
+
+
+class ProxyProtocolVersion(enum.Enum):
+    """A version of the PROXY protocol."""
+
+    V1 = "V1"
+    V2 = "V2"
+
+
+class ProxyProtocol(Model, frozen=True, kw_only=True):
+    """The PROXY protocol, spoken with a service."""
+
+    version: ProxyProtocolVersion = ProxyProtocolVersion.V1
+
+
+class RetryBudget(Model, frozen=True, kw_only=True):
+    """A limit of concurrent retries."""
+
+    percent: float | None = None
+    """Of the active requests; absent for 20."""
+    min_retry_concurrency: UInt32 = 0
+    """Retries that are always allowed; 0 for 3."""
+    budget_interval: Duration | None = None
+
+
+class PortTrafficPolicy(Model, frozen=True, kw_only=True):
+    """What replaces the policy on one port; what is absent is the default there, not inherited."""
+
+    port: PortSelector | None = None
+    load_balancer: LoadBalancerSettings | None = None
+    connection_pool: ConnectionPoolSettings | None = None
+    outlier_detection: OutlierDetection | None = None
+    tls: ClientTLSSettings | None = None
+
+
+class TrafficPolicy(Model, frozen=True, kw_only=True):
+    """How a service is called."""
+
+    load_balancer: LoadBalancerSettings | None = None
+    connection_pool: ConnectionPoolSettings | None = None
+    outlier_detection: OutlierDetection | None = None
+    tls: ClientTLSSettings | None = None
+    port_level_settings: tuple[PortTrafficPolicy, ...] = ()
+    tunnel: TunnelSettings | None = None
+    proxy_protocol: ProxyProtocol | None = None
+    retry_budget: RetryBudget | None = None
+
+
+class Subset(Model, frozen=True, kw_only=True):
+    """Hosts of a service that carry some labels."""
+
+    name: str
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+    traffic_policy: TrafficPolicy | None = None
+    """Replaces the rule's policy block by block."""
+
+
+class WorkloadLabels(Model, frozen=True, kw_only=True):
+    """Workloads that carry all of these labels."""
+
+    match_labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class DestinationRuleSpec(Model, frozen=True, kw_only=True):
+    """How a service is called, and its subsets."""
+
+    host: str
+    traffic_policy: TrafficPolicy | None = None
+    subsets: tuple[Subset, ...] = ()
+    export_to: tuple[str, ...] = ()
+    """Namespaces that see it: `.`, `*` or names; empty for the mesh's default."""
+    workload_selector: WorkloadLabels | None = None
+    """The proxies that it holds for; absent for all."""
+
+
+class DestinationRule(KubernetesObject, frozen=True, kw_only=True):
+    """How a service is called, after routing."""
+
+    group: ClassVar[str] = NETWORKING_GROUP
+    kind: ClassVar[str] = "DestinationRule"
+    versions: ClassVar[tuple[str, ...]] = NETWORKING_VERSIONS
+
+    spec: DestinationRuleSpec

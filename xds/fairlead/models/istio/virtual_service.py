@@ -1,0 +1,306 @@
+"""VirtualService: routes of hosts (istio.io/latest/docs/reference/config/networking/virtual-service)."""
+
+import enum
+from typing import ClassVar
+
+import msgspec
+
+from fairlead.models.base import Duration, KubernetesObject, Model
+from fairlead.models.istio.common import NETWORKING_GROUP, NETWORKING_VERSIONS, Int32, PortSelector, UInt32
+
+
+class StringMatch(Model, frozen=True, kw_only=True):
+    """How a string is matched: exactly one is set; none, in a map of headers or parameters, means presence."""
+
+    exact: str | None = None
+    prefix: str | None = None
+    regex: str | None = None
+    """RE2, of the whole string."""
+
+
+class Percent(Model, frozen=True, kw_only=True):
+    """A share."""
+
+    value: float = 0.0
+    """0 to 100."""
+
+
+class Destination(Model, frozen=True, kw_only=True):
+    """A service, or a subset of it that a DestinationRule defines."""
+
+    host: str
+    """Short names are of the VirtualService's own namespace."""
+    subset: str = ""
+    port: PortSelector | None = None
+
+
+class HeaderOperations(Model, frozen=True, kw_only=True):
+    """Changes of headers."""
+
+    set: dict[str, str] = msgspec.field(default_factory=dict)
+    add: dict[str, str] = msgspec.field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+
+class Headers(Model, frozen=True, kw_only=True):
+    """Changes of the headers of requests and responses."""
+
+    request: HeaderOperations | None = None
+    response: HeaderOperations | None = None
+
+
+class HTTPMatchRequest(Model, frozen=True, kw_only=True):
+    """Conditions of a request, all of which must hold."""
+
+    name: str = ""
+    uri: StringMatch | None = None
+    scheme: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    headers: dict[str, StringMatch] = msgspec.field(default_factory=dict)
+    port: UInt32 = 0
+    """0 for any."""
+    source_labels: dict[str, str] = msgspec.field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    query_params: dict[str, StringMatch] = msgspec.field(default_factory=dict)
+    ignore_uri_case: bool = False
+    without_headers: dict[str, StringMatch] = msgspec.field(default_factory=dict)
+    source_namespace: str = ""
+    stat_prefix: str = ""
+
+
+class HTTPRouteDestination(Model, frozen=True, kw_only=True):
+    """A weighted destination of HTTP."""
+
+    destination: Destination
+    weight: Int32 = 0
+    """Relative to the sum; without meaning when the destination is the only one."""
+    headers: Headers | None = None
+
+
+class RedirectPortSelection(enum.Enum):
+    """Where the port of a redirect comes from."""
+
+    FROM_PROTOCOL_DEFAULT = "FROM_PROTOCOL_DEFAULT"
+    FROM_REQUEST_PORT = "FROM_REQUEST_PORT"
+
+
+class HTTPRedirect(Model, frozen=True, kw_only=True):
+    """A redirect; empty parts are those of the request. At most one of `port` and `derive_port` is set."""
+
+    uri: str = ""
+    authority: str = ""
+    port: UInt32 | None = None
+    derive_port: RedirectPortSelection | None = None
+    scheme: str = ""
+    redirect_code: UInt32 = 0
+    """0 for 301."""
+    prefix_rewrite: str = ""
+
+
+class HTTPBody(Model, frozen=True, kw_only=True):
+    """A body: at most one is set."""
+
+    string: str | None = None
+    bytes_: bytes | None = msgspec.field(default=None, name="bytes")
+    """Base64 in YAML."""
+
+
+class HTTPDirectResponse(Model, frozen=True, kw_only=True):
+    """A fixed response."""
+
+    status: UInt32
+    body: HTTPBody | None = None
+
+
+class Delegate(Model, frozen=True, kw_only=True):
+    """Another VirtualService that holds the routes."""
+
+    name: str = ""
+    namespace: str = ""
+    """Empty for that of the delegating VirtualService."""
+
+
+class RegexRewrite(Model, frozen=True, kw_only=True):
+    """A rewrite of the path by a regular expression."""
+
+    match: str = ""
+    """RE2."""
+    rewrite: str = ""
+    r"""With `\1` for the first group, and so on."""
+
+
+class HTTPRewrite(Model, frozen=True, kw_only=True):
+    """A rewrite of a request before it is forwarded."""
+
+    uri: str = ""
+    authority: str = ""
+    uri_regex_rewrite: RegexRewrite | None = None
+
+
+class HTTPRetry(Model, frozen=True, kw_only=True):
+    """When and how often a request is sent again."""
+
+    attempts: Int32 = 0
+    """0 turns retries off."""
+    per_try_timeout: Duration | None = None
+    retry_on: str = ""
+    """Envoy's conditions and status codes, separated by commas; empty for the default ones."""
+    retry_remote_localities: bool | None = None
+    retry_ignore_previous_hosts: bool | None = None
+    backoff: Duration | None = None
+
+
+class Delay(Model, frozen=True, kw_only=True):
+    """A delay that is injected."""
+
+    fixed_delay: Duration | None = None
+    exponential_delay: Duration | None = None
+    """Not implemented."""
+    percentage: Percent | None = None
+    percent: Int32 = 0
+    """Deprecated: 0 to 100."""
+
+
+class Abort(Model, frozen=True, kw_only=True):
+    """An error that is injected: exactly one kind is set."""
+
+    http_status: Int32 | None = None
+    grpc_status: str | None = None
+    """A name such as `UNAVAILABLE`."""
+    http2_error: str | None = None
+    """Not implemented."""
+    percentage: Percent | None = None
+
+
+class HTTPFaultInjection(Model, frozen=True, kw_only=True):
+    """Faults that are injected."""
+
+    delay: Delay | None = None
+    abort: Abort | None = None
+
+
+class HTTPMirrorPolicy(Model, frozen=True, kw_only=True):
+    """A destination that gets copies of requests."""
+
+    destination: Destination
+    percentage: Percent | None = None
+    """Absent for 100."""
+
+
+class UnmatchedPreflights(enum.Enum):
+    """What is done with preflight requests whose origin is not allowed."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    FORWARD = "FORWARD"
+    IGNORE = "IGNORE"
+
+
+class CorsPolicy(Model, frozen=True, kw_only=True):
+    """Cross-origin resource sharing."""
+
+    allow_origin: tuple[str, ...] = ()
+    """Deprecated: exact origins, or `*`."""
+    allow_origins: tuple[StringMatch, ...] = ()
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    max_age: Duration | None = None
+    allow_credentials: bool | None = None
+    unmatched_preflights: UnmatchedPreflights = UnmatchedPreflights.UNSPECIFIED
+
+
+class HTTPRoute(Model, frozen=True, kw_only=True):
+    """What is done with requests that any of `match` describes: exactly one of the first four after it is set."""
+
+    name: str = ""
+    match: tuple[HTTPMatchRequest, ...] = ()
+    """Empty for all requests."""
+    route: tuple[HTTPRouteDestination, ...] = ()
+    redirect: HTTPRedirect | None = None
+    direct_response: HTTPDirectResponse | None = None
+    delegate: Delegate | None = None
+    rewrite: HTTPRewrite | None = None
+    timeout: Duration | None = None
+    """Absent for none."""
+    retries: HTTPRetry | None = None
+    fault: HTTPFaultInjection | None = None
+    mirror: Destination | None = None
+    mirrors: tuple[HTTPMirrorPolicy, ...] = ()
+    mirror_percent: UInt32 | None = None
+    """Deprecated: 0 to 100."""
+    mirror_percentage: Percent | None = None
+    cors_policy: CorsPolicy | None = None
+    headers: Headers | None = None
+
+
+class RouteDestination(Model, frozen=True, kw_only=True):
+    """A weighted destination of connections."""
+
+    destination: Destination
+    weight: Int32 = 0
+    """Relative to the sum; without meaning when the destination is the only one."""
+
+
+class TLSMatchAttributes(Model, frozen=True, kw_only=True):
+    """Conditions of a TLS connection, all of which must hold."""
+
+    sni_hosts: tuple[str, ...]
+    destination_subnets: tuple[str, ...] = ()
+    port: UInt32 = 0
+    """0 for any."""
+    source_labels: dict[str, str] = msgspec.field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    source_namespace: str = ""
+
+
+class TLSRoute(Model, frozen=True, kw_only=True):
+    """Where connections go that are not terminated, by server name."""
+
+    match: tuple[TLSMatchAttributes, ...]
+    route: tuple[RouteDestination, ...] = ()
+
+
+class L4MatchAttributes(Model, frozen=True, kw_only=True):
+    """Conditions of a connection, all of which must hold."""
+
+    destination_subnets: tuple[str, ...] = ()
+    port: UInt32 = 0
+    """0 for any."""
+    source_subnet: str = ""
+    """Not implemented in Istio."""
+    source_labels: dict[str, str] = msgspec.field(default_factory=dict)
+    gateways: tuple[str, ...] = ()
+    source_namespace: str = ""
+
+
+class TCPRoute(Model, frozen=True, kw_only=True):
+    """Where connections go."""
+
+    match: tuple[L4MatchAttributes, ...] = ()
+    """Empty for all connections."""
+    route: tuple[RouteDestination, ...] = ()
+
+
+class VirtualServiceSpec(Model, frozen=True, kw_only=True):
+    """Routes of hosts; the first that matches is taken."""
+
+    hosts: tuple[str, ...] = ()
+    """Empty for a VirtualService that others delegate to."""
+    gateways: tuple[str, ...] = ()
+    """`name`, `namespace/name`, or `mesh` for sidecars; empty for `mesh`."""
+    http: tuple[HTTPRoute, ...] = ()
+    tls: tuple[TLSRoute, ...] = ()
+    tcp: tuple[TCPRoute, ...] = ()
+    export_to: tuple[str, ...] = ()
+    """Namespaces that see it: `.`, `*`, `~` or names; empty for the mesh's default."""
+
+
+class VirtualService(KubernetesObject, frozen=True, kw_only=True):
+    """Routes of hosts."""
+
+    group: ClassVar[str] = NETWORKING_GROUP
+    kind: ClassVar[str] = "VirtualService"
+    versions: ClassVar[tuple[str, ...]] = NETWORKING_VERSIONS
+
+    spec: VirtualServiceSpec
