@@ -1,0 +1,15 @@
+"""The identity of what requests are sent to."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Identity of a group of endpoints: one port of a service, or of a subset of it. It names a cluster."""
+
+    host: str
+    """Fully qualified name of the service."""
+    port: int
+    """Number of the service's port, not of the endpoints'."""
+    subset: str = ""
+    """Name of the subset, empty for all endpoints."""
