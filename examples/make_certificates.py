@@ -5,7 +5,7 @@ They are valid for a hundred years and their keys are public: for trying out onl
     python examples/make_certificates.py
 """
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 HERE = Path(__file__).parent
-START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-END = START + datetime.timedelta(days=36_500)
+START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+END = START + dt.timedelta(days=36_500)
 
 
 @dataclass(frozen=True)

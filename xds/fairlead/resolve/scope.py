@@ -35,8 +35,8 @@ class Proxy:
     namespace: str = "default"
     labels: frozenset[tuple[str, str]] = frozenset()
     locality: Locality = Locality()
-    bind_address: str = "0.0.0.0"  # what a gateway listens on unless its bootstrap says otherwise
-    """Address for listeners whose address the user did not choose."""
+    bind_address: str = ""
+    """IP address for listeners whose address the user did not choose; empty for all addresses of the host."""
     virtual_host_discovery: bool = False
     """Virtual hosts are sent one by one (VHDS) instead of within their RouteConfiguration."""
 

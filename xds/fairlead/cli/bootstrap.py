@@ -1,0 +1,234 @@
+"""`fairlead bootstrap`: the document that a stock Envoy starts with.
+
+Everything else reaches it over one stream. The document is JSON, which is YAML too; Envoy's YAML reader would take a
+bare `n` or `y` for a boolean.
+"""
+
+import enum
+import ipaddress
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fairlead.cli.output import fail
+from fairlead.errors import SettingsError
+
+_XDS_CLUSTER = "fairlead"
+
+
+class Protocol(enum.StrEnum):
+    """Variants of the xDS transport protocol."""
+
+    DELTA = "delta"
+    """Only what changes is sent, virtual hosts one by one."""
+    SOTW = "sotw"
+    """State of the world: whole lists are sent."""
+
+
+class ProxyRole(enum.StrEnum):
+    """What a proxy is for."""
+
+    GATEWAY = "gateway"
+    SIDECAR = "sidecar"
+    WAYPOINT = "waypoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyIdentity:
+    """What a proxy says of itself."""
+
+    id: str
+    namespace: str = "default"
+    labels: tuple[tuple[str, str], ...] = ()
+    role: ProxyRole = ProxyRole.GATEWAY
+    bind_address: str = ""
+    """Address for listeners whose address the user did not choose; empty for all addresses."""
+    locality: tuple[str, str, str] = ("", "", "")
+    """Region, zone, subzone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class XdsServer:
+    """Where and how the control plane is reached."""
+
+    address: str
+    """`HOST:PORT` or `unix:FILE`."""
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+    authorities: Path | None = None
+    """PEM file with the CA of the server's certificate; set: TLS is spoken."""
+
+
+def bootstrap_document(
+    identity: ProxyIdentity, server: XdsServer, *, protocol: Protocol = Protocol.DELTA, admin_port: int = 15000
+) -> dict[str, Any]:
+    """The bootstrap of one proxy, as `envoy.config.bootstrap.v3.Bootstrap` in JSON form.
+
+    `admin_port` is bound on loopback. Raises `SettingsError` when the address cannot be understood.
+    """
+    delta = protocol is Protocol.DELTA
+    metadata: dict[str, Any] = {
+        "NAMESPACE": identity.namespace,
+        "LABELS": dict(identity.labels),
+        "ROLE": identity.role.value,
+    }
+    if identity.bind_address:
+        metadata["BIND_ADDRESS"] = identity.bind_address
+    if delta:
+        metadata["VHDS"] = True
+    region, zone, subzone = identity.locality
+    return {
+        "node": {
+            "id": identity.id,
+            "cluster": identity.labels[0][1] if identity.labels else identity.role.value,
+            "metadata": metadata,
+            "locality": {"region": region, "zone": zone, "sub_zone": subzone},
+        },
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC" if delta else "GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": True,
+                "grpc_services": [
+                    {
+                        "envoy_grpc": {
+                            "cluster_name": _XDS_CLUSTER,
+                            # Envoy's own back-off reaches 30 s: too long for a restarted control plane.
+                            "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
+                        }
+                    }
+                ],
+            },
+            "cds_config": {"ads": {}, "resource_api_version": "V3"},
+            "lds_config": {"ads": {}, "resource_api_version": "V3"},
+        },
+        "static_resources": {"clusters": [_xds_cluster(server)]},
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}},
+    }
+
+
+def _xds_cluster(server: XdsServer) -> dict[str, Any]:
+    discovery, address = _address(server.address)
+    cluster: dict[str, Any] = {
+        "name": _XDS_CLUSTER,
+        "type": discovery,
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": _XDS_CLUSTER,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {
+                    # A control plane that hangs or whose host is gone is noticed within 15 seconds.
+                    "http2_protocol_options": {"connection_keepalive": {"interval": "10s", "timeout": "5s"}}
+                },
+            }
+        },
+    }
+    if server.authorities is not None:
+        cluster["transport_socket"] = _tls(server, server.authorities)
+    return cluster
+
+
+def _tls(server: XdsServer, authorities: Path) -> dict[str, Any]:
+    common: dict[str, Any] = {
+        "validation_context": {
+            "trusted_ca": {
+                "filename": str(authorities.absolute()),
+                "watched_directory": {"path": str(authorities.absolute().parent)},
+            }
+        }
+    }
+    if server.client_certificate is not None and server.client_key is not None:
+        common["tls_certificates"] = [
+            {
+                "certificate_chain": {"filename": str(server.client_certificate.absolute())},
+                "private_key": {"filename": str(server.client_key.absolute())},
+                # Files that are replaced are read again, without a restart.
+                "watched_directory": {"path": str(server.client_certificate.absolute().parent)},
+            }
+        ]
+    return {
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "common_tls_context": common,
+        },
+    }
+
+
+def _address(text: str) -> tuple[str, dict[str, Any]]:
+    """Discovery type and address message of `HOST:PORT` or `unix:FILE`."""
+    if text.startswith("unix:"):
+        return "STATIC", {"pipe": {"path": str(Path(text.removeprefix("unix:")).absolute())}}
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise SettingsError(f"--xds-address is {text!r}; write HOST:PORT or unix:FILE")
+    host = host.strip("[]")
+    try:
+        ipaddress.ip_address(host)
+        discovery = "STATIC"
+    except ValueError:
+        discovery = "STRICT_DNS"
+    return discovery, {"socket_address": {"address": host, "port_value": int(port)}}
+
+
+def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
+    """`k=v,k2=v2` as pairs; raises `SettingsError` when a part is no pair."""
+    pairs = []
+    for part in filter(None, text.split(",")):
+        key, separator, value = part.partition("=")
+        if not separator or not key:
+            raise SettingsError(f"--labels is {text!r}; write k=v,k2=v2")
+        pairs.append((key.strip(), value.strip()))
+    return tuple(pairs)
+
+
+def bootstrap(
+    id_: Annotated[str, typer.Option("--id", help="Name of the proxy, unique among its peers.")],
+    namespace: Annotated[str, typer.Option(help="Namespace of the proxy: where its Secrets are.")] = "default",
+    labels: Annotated[str, typer.Option(help="Labels of the proxy, k=v,...: what Gateways select it by.")] = "",
+    role: Annotated[ProxyRole, typer.Option(help="What the proxy is for.")] = ProxyRole.GATEWAY,
+    xds_address: Annotated[
+        str, typer.Option(help="Where `fairlead serve` listens: HOST:PORT or unix:FILE.")
+    ] = "127.0.0.1:18000",
+    admin_port: Annotated[int, typer.Option(help="Port of Envoy's admin interface, on loopback.")] = 15000,
+    bind_address: Annotated[
+        str, typer.Option(help="Address of listeners that would bind all addresses; empty for all.")
+    ] = "",
+    protocol: Annotated[Protocol, typer.Option(help="Variant of the xDS protocol.")] = Protocol.DELTA,
+    locality: Annotated[str, typer.Option(help="Where the proxy runs: region/zone/subzone.")] = "",
+    client_cert: Annotated[Path | None, typer.Option(help="PEM file: certificate to show to the server.")] = None,
+    client_key: Annotated[Path | None, typer.Option(help="PEM file: its key.")] = None,
+    server_ca: Annotated[Path | None, typer.Option(help="PEM file: CA of the server's certificate.")] = None,
+) -> None:
+    """Print the bootstrap document of an Envoy.
+
+    For example: fairlead bootstrap --id edge-1 --labels app=edge > edge.json && envoy -c edge.json
+    """
+    if (client_cert is None) is not (client_key is None):
+        fail("--client-cert and --client-key belong together")
+    if client_cert is not None and server_ca is None:
+        fail("--client-cert needs --server-ca, the CA that the server's certificate is checked against")
+    region, zone, subzone, *_ = (*locality.split("/"), "", "")
+    try:
+        identity = ProxyIdentity(
+            id=id_,
+            namespace=namespace,
+            labels=parse_labels(labels),
+            role=role,
+            bind_address=bind_address,
+            locality=(region, zone, subzone),
+        )
+        server = XdsServer(
+            address=xds_address, client_certificate=client_cert, client_key=client_key, authorities=server_ca
+        )
+        document = bootstrap_document(identity, server, protocol=protocol, admin_port=admin_port)
+    except SettingsError as error:
+        fail(str(error))
+    print(json.dumps(document, indent=2))

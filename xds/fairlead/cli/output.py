@@ -1,0 +1,17 @@
+"""What commands write: for people with colour where there is a terminal, plain where there is none."""
+
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+OUT = Console(soft_wrap=True, highlight=False)
+ERR = Console(stderr=True, soft_wrap=True, highlight=False)
+
+USAGE_ERROR = 2
+
+
+def fail(message: str, code: int = USAGE_ERROR) -> NoReturn:
+    """Say what is wrong on standard error, and end the command."""
+    ERR.print(f"[bold red]error:[/] {message}" if ERR.is_terminal else f"error: {message}", markup=ERR.is_terminal)
+    raise typer.Exit(code)

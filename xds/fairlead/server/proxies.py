@@ -1,0 +1,71 @@
+"""From what a client says of itself to the proxy that it is.
+
+Istio's node ids (`type~ip~name.namespace~domain`) are understood; any other id is welcome, and means a gateway. What
+decides is in the metadata: `NAMESPACE`, `LABELS`, `ROLE`, `BIND_ADDRESS` and `VHDS`, as `fairlead bootstrap` writes
+them (https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
+"""
+
+import ipaddress
+
+from fairlead.errors import ProtocolError
+from fairlead.resolve.scope import Locality, Proxy, Role
+from fairlead.snapshot.messages import Node
+
+DEFAULT_NAMESPACE = "default"
+
+_ISTIO_ROLES = {"router": Role.GATEWAY, "sidecar": Role.SIDECAR, "waypoint": Role.WAYPOINT}
+_LONGEST_ID = 1024
+
+
+def proxy_of(node: Node, *, delta: bool) -> Proxy:
+    """The proxy that a node describes; `delta`: it speaks the variant of the protocol that VHDS needs.
+
+    Raises `ProtocolError` when the description cannot be used.
+    """
+    if len(node.id) > _LONGEST_ID:
+        raise ProtocolError(f"the node id has {len(node.id)} characters; {_LONGEST_ID} are allowed")
+    metadata = node.metadata
+    role, namespace = _from_id(node.id)
+    if isinstance(named := metadata.get("ROLE"), str):
+        try:
+            role = Role(named)
+        except ValueError:
+            raise ProtocolError(
+                f"node metadata ROLE is {named!r}; it is one of {', '.join(known.value for known in Role)}"
+            ) from None
+    labels = metadata.get("LABELS") or {}
+    if not isinstance(labels, dict):
+        raise ProtocolError("node metadata LABELS is no mapping of texts")
+    return Proxy(
+        role=role,
+        namespace=_text(metadata.get("NAMESPACE"), "NAMESPACE") or namespace,
+        labels=frozenset((str(key), _text(value, f"LABELS.{key}")) for key, value in labels.items()),
+        locality=Locality(node.region, node.zone, node.sub_zone),
+        bind_address=_bind_address(_text(metadata.get("BIND_ADDRESS"), "BIND_ADDRESS")),
+        virtual_host_discovery=delta and metadata.get("VHDS") is True,
+    )
+
+
+def _from_id(node_id: str) -> tuple[Role, str]:
+    """Role and namespace that an Istio id names; those of a gateway in the default namespace for other ids."""
+    parts = node_id.split("~")
+    if len(parts) != 4 or parts[0] not in _ISTIO_ROLES:
+        return Role.GATEWAY, DEFAULT_NAMESPACE
+    return _ISTIO_ROLES[parts[0]], parts[3].split(".")[0] or DEFAULT_NAMESPACE
+
+
+def _text(value: object, name: str) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ProtocolError(f"node metadata {name} is no text")
+    return value
+
+
+def _bind_address(text: str) -> str:
+    if not text:
+        return ""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise ProtocolError(f"node metadata BIND_ADDRESS is {text!r}, which is no IP address") from None

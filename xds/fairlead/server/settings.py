@@ -1,0 +1,79 @@
+"""What a server is told when it is started."""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from fairlead.errors import SettingsError
+
+
+class Address(NamedTuple):
+    """Where a server listens on TCP."""
+
+    host: str
+    port: int
+    """0: any free port."""
+
+    def __str__(self) -> str:
+        """`host:port`, as it is dialled."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only this host can reach it."""
+        return self.host == "localhost" or ipaddress.ip_address(self.host).is_loopback
+
+
+def parse_address(text: str, option: str) -> Address:
+    """`HOST:PORT` with an IP address or `localhost`; raises `SettingsError` that names the option."""
+    host, separator, port = text.rpartition(":")
+    host = host.strip("[]")
+    if separator and port.isdigit() and int(port) < 65536:
+        if host == "localhost":
+            return Address(host, int(port))
+        try:
+            return Address(str(ipaddress.ip_address(host)), int(port))
+        except ValueError:
+            pass
+    raise SettingsError(f"{option} is {text!r}; write IP:PORT, for example 127.0.0.1:18000")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a server runs. Times are in seconds."""
+
+    paths: tuple[Path, ...]
+    """Folders and files with objects."""
+    xds_address: Address = Address("127.0.0.1", 18000)
+    xds_socket: Path | None = None
+    """A unix socket on which xDS is served too."""
+    admin_address: Address = Address("127.0.0.1", 18001)
+    tls_certificate: Path | None = None
+    """PEM file; set: xDS on TCP is served over TLS."""
+    tls_key: Path | None = None
+    client_authorities: Path | None = None
+    """PEM file; set: clients must show a certificate of one of these CAs."""
+    allow_plaintext_secrets_off_host: bool = False
+    """Serve xDS, and with it private keys, in plaintext on an address that other hosts can reach."""
+    state_dir: Path | None = None
+    """Where accepted documents are kept over a restart."""
+    deletion_grace: float = 0.5
+    """An object is removed when it has been absent for this long."""
+    strict_secret_names: bool = False
+    """Secrets whose names ASM reserves are not served."""
+
+    def check(self) -> None:
+        """Raises `SettingsError` when the settings contradict each other or would give secrets away."""
+        if (self.tls_certificate is None) is not (self.tls_key is None):
+            raise SettingsError("--tls-cert and --tls-key belong together")
+        if self.client_authorities is not None and self.tls_certificate is None:
+            raise SettingsError("--client-ca needs --tls-cert and --tls-key: clients show certificates in TLS only")
+        plaintext = self.tls_certificate is None
+        if plaintext and not self.xds_address.is_loopback and not self.allow_plaintext_secrets_off_host:
+            raise SettingsError(
+                f"--xds-address {self.xds_address} can be reached from other hosts, and private keys would travel in "
+                "plaintext; give --tls-cert, --tls-key and --client-ca, or --allow-plaintext-secrets-off-host"
+            )
+        if self.deletion_grace < 0:
+            raise SettingsError(f"--deletion-grace is {self.deletion_grace:g}; give 0 or more seconds")

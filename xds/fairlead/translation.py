@@ -1,0 +1,328 @@
+"""From the world to tables of resources: for each selection of proxies, what `resolve` says is rendered, once.
+
+Everything here is a derived map keyed by the smallest part of a proxy that it needs: listeners by bind address,
+endpoint assignments by locality, all else by the selection alone. Only what the selection's listeners can reach is in
+a table: backends of its routes, Secrets of its listeners and clusters.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from fairlead.derive import Collection, derived, derived_index, derived_map
+from fairlead.intent import (
+    Backend,
+    Cluster,
+    Credential,
+    Discovery,
+    EndpointAssignment,
+    Forward,
+    Listener,
+    RouteTable,
+    TcpConnections,
+    TlsTermination,
+    Validation,
+    VirtualHost,
+)
+from fairlead.problems import Problem
+from fairlead.render import clusters as render_clusters
+from fairlead.render import listeners as render_listeners
+from fairlead.render import routes as render_routes
+from fairlead.render import tls as render_tls
+from fairlead.resolve import clusters, credentials, listeners, virtual_hosts
+from fairlead.resolve.dialect import VirtualHostKey
+from fairlead.resolve.outcome import Outcome
+from fairlead.resolve.scope import Locality, Proxy, Selection
+from fairlead.snapshot import types
+from fairlead.snapshot.resource import Resource
+from fairlead.world import World
+
+ResourceMap = Collection[str, Resource] | Collection[VirtualHostKey, Resource] | Collection[Backend, Resource]
+
+
+def resource_maps(world: World, selection: Selection, proxy: Proxy) -> dict[str, ResourceMap]:
+    """Type URL -> the resources of that type for a proxy of the selection."""
+    maps: dict[str, ResourceMap] = {
+        types.CLUSTER: cluster_resources(world, selection),
+        types.CLUSTER_LOAD_ASSIGNMENT: endpoint_resources(world, selection, proxy.locality),
+        types.SECRET: secret_resources(world, selection),
+        types.LISTENER: bound_listeners(world, selection, proxy.bind_address),
+    }
+    if proxy.virtual_host_discovery:
+        maps[types.ROUTE_CONFIGURATION] = discovering_route_configurations(world, selection)
+        maps[types.VIRTUAL_HOST] = virtual_host_resources(world, selection)
+    else:
+        maps[types.ROUTE_CONFIGURATION] = route_configurations(world, selection)
+    return maps
+
+
+# --- Listeners --------------------------------------------------------------------------------------------------------
+
+
+@derived_map(listeners.listener_names)
+def listener_outcomes(world: World, selection: Selection, name: str) -> Outcome[Listener | None]:
+    """What each listener of the selection shall do."""
+    return listeners.listener(world, selection, name)
+
+
+@derived_map(listener_outcomes)
+def listener_resources(world: World, selection: Selection, name: str) -> Resource | None:
+    """Listeners that bind the wildcard address, or the one that their user chose."""
+    outcome = listener_outcomes(world, selection).get(name)
+    if outcome is None or outcome.value is None:
+        return None
+    return render_listeners.listener(outcome.value)
+
+
+def _listeners_to_bind(world: World, selection: Selection, _bind_address: str) -> Collection[str, Resource]:
+    return listener_resources(world, selection)
+
+
+@derived_map(_listeners_to_bind)
+def bound_listeners(world: World, selection: Selection, bind_address: str, name: str) -> Resource | None:
+    """Listeners as a proxy with that bind address gets them."""
+    resource = listener_resources(world, selection).get(name)
+    outcome = listener_outcomes(world, selection).get(name)
+    if not bind_address or resource is None or outcome is None or outcome.value is None or not outcome.value.wildcard:
+        return resource
+    return render_listeners.bind(resource, bind_address)
+
+
+# --- Routes -----------------------------------------------------------------------------------------------------------
+
+
+@derived_map(virtual_hosts.virtual_hosts)
+def virtual_host_leaves(world: World, selection: Selection, key: VirtualHostKey) -> Resource | None:
+    """Virtual hosts, each encoded once, as they stand within a RouteConfiguration."""
+    outcome = virtual_hosts.virtual_hosts(world, selection).get(key)
+    return None if outcome is None else render_routes.virtual_host(outcome.value)
+
+
+@derived_map(virtual_host_leaves)
+def virtual_host_resources(world: World, selection: Selection, key: VirtualHostKey) -> Resource | None:
+    """Virtual hosts as resources of their own (VHDS)."""
+    leaf = virtual_host_leaves(world, selection).get(key)
+    return None if leaf is None else render_routes.virtual_host_resource(key.route_table, leaf)
+
+
+@derived_index(virtual_host_leaves)
+def hosts_by_table(_world: World, _selection: Selection, key: VirtualHostKey, _leaf: Resource) -> Iterable[str]:
+    """Route table -> its virtual hosts."""
+    return (key.route_table,)
+
+
+@derived_map(virtual_hosts.route_tables)
+def route_configurations(world: World, selection: Selection, table: str) -> Resource:
+    """RouteConfigurations with all their virtual hosts."""
+    leaves = virtual_host_leaves(world, selection)
+    keys = sorted(hosts_by_table(world, selection).get(table) or ())
+    hosts = [leaf for key in keys if (leaf := leaves.get(key)) is not None]
+    origin = tuple(sorted({key for leaf in hosts for key in leaf.origin}))
+    return render_routes.route_configuration(RouteTable(table, origin), [leaf.body for leaf in hosts])
+
+
+@derived_map(virtual_hosts.route_tables)
+def discovering_route_configurations(_world: World, _selection: Selection, table: str) -> Resource:
+    """RouteConfigurations whose virtual hosts are resources of their own."""
+    return render_routes.route_configuration_with_discovery(RouteTable(table, ()))
+
+
+# --- Clusters and endpoints -------------------------------------------------------------------------------------------
+
+
+def _route_backends(host: VirtualHost) -> Iterator[Backend]:
+    for route in host.routes:
+        if isinstance(route.action, Forward):
+            for destination in route.action.destinations:
+                if destination.backend is not None:
+                    yield destination.backend
+            for mirror in route.action.mirrors:
+                yield mirror.backend
+
+
+@derived_index(virtual_hosts.virtual_hosts)
+def backends_of_routes(
+    _world: World, _selection: Selection, _key: VirtualHostKey, outcome: Outcome[VirtualHost]
+) -> Iterable[Backend]:
+    """Backend -> the virtual hosts that send requests to it."""
+    return _route_backends(outcome.value)
+
+
+@derived_index(listener_outcomes)
+def backends_of_listeners(
+    _world: World, _selection: Selection, _name: str, outcome: Outcome[Listener | None]
+) -> Iterable[Backend]:
+    """Backend -> the listeners that pass connections on to it."""
+    if outcome.value is None:
+        return
+    for chain in outcome.value.filter_chains:
+        if isinstance(chain.connections, TcpConnections):
+            for share in chain.connections.backends:
+                yield share.backend
+
+
+@derived
+def reachable_backends(world: World, selection: Selection) -> frozenset[Backend]:
+    """The backends that proxies of the selection can send anything to."""
+    return frozenset(backends_of_routes(world, selection).keys() | backends_of_listeners(world, selection).keys())
+
+
+@derived_map(reachable_backends)
+def cluster_outcomes(world: World, selection: Selection, backend: Backend) -> Outcome[Cluster | None]:
+    """How each reachable backend is talked to."""
+    return clusters.cluster(world, selection.namespace, backend)
+
+
+@derived
+def _cluster_resource(world: World, namespace: str, backend: Backend) -> Resource | None:
+    # Shared by all selections of a namespace.
+    outcome = clusters.cluster(world, namespace, backend)
+    return None if outcome.value is None else render_clusters.cluster(outcome.value)
+
+
+@derived_map(cluster_outcomes)
+def cluster_resources(world: World, selection: Selection, backend: Backend) -> Resource | None:
+    """Clusters of the backends that exist."""
+    return _cluster_resource(world, selection.namespace, backend)
+
+
+def _backends_to_reach(
+    world: World, selection: Selection, _locality: Locality
+) -> Collection[Backend, Outcome[Cluster | None]]:
+    return cluster_outcomes(world, selection)
+
+
+@derived_map(_backends_to_reach)
+def endpoint_outcomes(
+    world: World, selection: Selection, locality: Locality, backend: Backend
+) -> Outcome[EndpointAssignment | None] | None:
+    """The endpoints of the clusters that learn them from us."""
+    outcome = cluster_outcomes(world, selection).get(backend)
+    if outcome is None or outcome.value is None or outcome.value.discovery is not Discovery.ASSIGNED:
+        return None
+    return clusters.endpoint_assignment(world, selection.namespace, locality, backend)
+
+
+@derived
+def _endpoint_resource(world: World, namespace: str, locality: Locality, backend: Backend) -> Resource | None:
+    outcome = clusters.endpoint_assignment(world, namespace, locality, backend)
+    return None if outcome.value is None else render_clusters.endpoint_assignment(outcome.value)
+
+
+@derived_map(endpoint_outcomes)
+def endpoint_resources(world: World, selection: Selection, locality: Locality, backend: Backend) -> Resource | None:
+    """Endpoint assignments, as proxies of that locality prefer them."""
+    return _endpoint_resource(world, selection.namespace, locality, backend)
+
+
+# --- Secrets ----------------------------------------------------------------------------------------------------------
+
+
+def _validation_credentials(validation: Validation | None) -> Iterator[str]:
+    if validation is not None and validation.authorities:
+        yield validation.authorities
+
+
+def _termination_credentials(tls: TlsTermination | None) -> Iterator[str]:
+    if tls is not None:
+        yield from tls.credentials
+        yield from _validation_credentials(tls.validation)
+
+
+@derived_index(listener_outcomes)
+def credentials_of_listeners(
+    _world: World, _selection: Selection, _name: str, outcome: Outcome[Listener | None]
+) -> Iterable[str]:
+    """Credential name -> the listeners that need it."""
+    if outcome.value is not None:
+        for chain in outcome.value.filter_chains:
+            yield from _termination_credentials(chain.tls)
+
+
+@derived_index(cluster_outcomes)
+def credentials_of_clusters(
+    _world: World, _selection: Selection, _backend: Backend, outcome: Outcome[Cluster | None]
+) -> Iterable[str]:
+    """Credential name -> the backends whose clusters need it."""
+    if outcome.value is not None and outcome.value.tls is not None:
+        if outcome.value.tls.credential:
+            yield outcome.value.tls.credential
+        yield from _validation_credentials(outcome.value.tls.validation)
+
+
+@derived
+def needed_credentials(world: World, selection: Selection) -> frozenset[str]:
+    """Names of the credentials that the selection's listeners and clusters refer to."""
+    of_listeners, of_clusters = credentials_of_listeners(world, selection), credentials_of_clusters(world, selection)
+    return frozenset(of_listeners.keys() | of_clusters.keys())
+
+
+@derived_map(needed_credentials)
+def credential_outcomes(world: World, selection: Selection, name: str) -> Outcome[Credential | None]:
+    """Credentials that are there, whole, and that proxies of the selection are entitled to."""
+    return credentials.credential(world, selection.namespace, name)
+
+
+@derived_map(credential_outcomes)
+def secret_resources(world: World, selection: Selection, name: str) -> Resource | None:
+    """The Secrets that deliver these credentials."""
+    outcome = credential_outcomes(world, selection).get(name)
+    return None if outcome is None or outcome.value is None else render_tls.secret(outcome.value)
+
+
+# --- Problems ---------------------------------------------------------------------------------------------------------
+
+
+@derived_index(listener_outcomes)
+def _problems_of_listeners(
+    _world: World, _selection: Selection, _name: str, outcome: Outcome[Listener | None]
+) -> Iterable[Problem]:
+    return outcome.problems
+
+
+@derived_index(virtual_hosts.virtual_hosts)
+def _problems_of_virtual_hosts(
+    _world: World, _selection: Selection, _key: VirtualHostKey, outcome: Outcome[VirtualHost]
+) -> Iterable[Problem]:
+    return outcome.problems
+
+
+@derived_index(cluster_outcomes)
+def _problems_of_clusters(
+    _world: World, _selection: Selection, _backend: Backend, outcome: Outcome[Cluster | None]
+) -> Iterable[Problem]:
+    return outcome.problems
+
+
+def _assignments_to_judge(
+    world: World, selection: Selection, locality: Locality
+) -> Collection[Backend, Outcome[EndpointAssignment | None]]:
+    return endpoint_outcomes(world, selection, locality)
+
+
+@derived_index(_assignments_to_judge)
+def _problems_of_endpoints(
+    _world: World,
+    _selection: Selection,
+    _locality: Locality,
+    _backend: Backend,
+    outcome: Outcome[EndpointAssignment | None],
+) -> Iterable[Problem]:
+    return outcome.problems
+
+
+@derived_index(credential_outcomes)
+def _problems_of_credentials(
+    _world: World, _selection: Selection, _name: str, outcome: Outcome[Credential | None]
+) -> Iterable[Problem]:
+    return outcome.problems
+
+
+@derived
+def problems(world: World, selection: Selection, locality: Locality) -> frozenset[Problem]:
+    """What is wrong with the objects that apply to the proxies of a selection."""
+    return frozenset(
+        _problems_of_listeners(world, selection).keys()
+        | _problems_of_virtual_hosts(world, selection).keys()
+        | _problems_of_clusters(world, selection).keys()
+        | _problems_of_endpoints(world, selection, locality).keys()
+        | _problems_of_credentials(world, selection).keys()
+    )
