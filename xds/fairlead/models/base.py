@@ -1,6 +1,7 @@
 """What all kinds of objects have in common."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -11,8 +12,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     """Base of everything below an object: fields have the API's names in snake case, and its defaults.
 
     A field that is absent and one that is set to its default are the same, as in protobuf, unless its type allows
-    None.
+    None. A null of the document counts as absent. An enumeration's value is the name that YAML has.
     """
+
+    aliases: ClassVar[Mapping[str, str]] = {}
+    """Further names that are read, and the API's name of the field that each stands for."""
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the API that have no meaning for a proxy: dropped without a word, unlike unknown ones."""
 
 
 class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -30,7 +36,7 @@ class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 class KubernetesObject(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True
 ):
-    """Base of all kinds. `apiVersion`, `kind` and `status` are no fields: they are read before decoding."""
+    """Base of all kinds. `apiVersion` and `kind` are no fields; `status` is one only where a kind declares it."""
 
     group: ClassVar[str]
     """API group, empty for the core group."""
@@ -38,6 +44,8 @@ class KubernetesObject(
     versions: ClassVar[tuple[str, ...]]
     """API versions that are read; all have the same fields."""
     namespaced: ClassVar[bool] = True
+    aliases: ClassVar[Mapping[str, str]] = {}
+    ignored: ClassVar[frozenset[str]] = frozenset()
 
     metadata: ObjectMeta
 
@@ -51,3 +59,16 @@ class Duration(int):
     """A span of time in whole nanoseconds, written as protobuf and Go do: `1h`, `1m30s`, `250ms`, `1.5s`."""
 
     __slots__ = ()
+
+
+class Pem(bytes):
+    """PEM text, written as it is or in base64. Its repr does not show it, since it may be a private key."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"Pem({len(self)} bytes)"
+
+
+PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+"""A port as Kubernetes' schemas bound it."""
