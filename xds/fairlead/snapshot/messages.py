@@ -6,10 +6,7 @@ See https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol and Envoy'
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 NOT_FOUND = 5
 """`google.rpc.Code.NOT_FOUND`."""
@@ -21,7 +18,7 @@ class Node:
 
     id: str
     cluster: str = ""
-    metadata: Mapping[str, Any] = _NOTHING
+    metadata: Mapping[str, Any] = field(default_factory=dict)
     """`core.v3.Node.metadata` as plain JSON values."""
     region: str = ""
     zone: str = ""
@@ -60,7 +57,7 @@ class DeltaDiscoveryRequest:
     type_url: str
     subscribe: tuple[str, ...] = ()
     unsubscribe: tuple[str, ...] = ()
-    initial_versions: Mapping[str, str] = field(default=_NOTHING)
+    initial_versions: Mapping[str, str] = field(default_factory=dict)
     """What the client holds, by name; of meaning in the first request of a type on a stream only."""
     nonce: str = ""
     error: ErrorDetail | None = None
