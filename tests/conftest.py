@@ -1,0 +1,14 @@
+"""Fixtures that all tests share."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from support.stack import Stack
+
+
+@pytest.fixture
+async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
+    """An installation on loopback, still empty."""
+    async with Stack(tmp_path) as found:
+        yield found
