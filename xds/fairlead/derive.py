@@ -284,6 +284,15 @@ class Collection(Generic[K, V]):
 
     def refresh(self) -> None:
         """Bring the collection up to date."""
+        for _ in self.refresh_steps():
+            pass
+
+    def refresh_steps(self) -> Iterator[None]:
+        """Bring the collection up to date in small steps, between which the caller may do other things.
+
+        Inputs must not change until the iterator has ended.
+        """
+        return iter(())
 
     def _store(self, key: K, value: V | None) -> None:
         """Set or (None) delete a key, and tell who has read it, unless it is equal already."""
@@ -339,14 +348,9 @@ class _Refreshed(Collection[K, V]):
     def refresh(self) -> None:
         if self._settling and self.graph._active is not None:
             raise RuntimeError(f"{self!r} is read by what it is computed from")
-        for _ in self.refresh_steps():
-            pass
+        super().refresh()
 
     def refresh_steps(self) -> Iterator[None]:
-        """Bring the collection up to date in small steps, between which the caller may do other things.
-
-        Inputs must not change until the iterator has ended.
-        """
         if self._settled == self.graph.epoch or self._settling:
             return
         self._settling = True
