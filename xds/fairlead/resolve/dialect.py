@@ -1,20 +1,20 @@
 """What a dialect must be able to answer, in words that all of them share.
 
-A dialect (Istio, Gateway API, Knative ...) is a module-like object that reads its own kinds and answers the questions
-of `Dialect`. Merging - which servers share a listener, which routes a virtual host has - is done once, for all of
-them, by `fairlead.resolve.listeners` and `fairlead.resolve.virtual_hosts`.
+A dialect (Istio, Gateway API, Knative ...) is a module that reads its own kinds and answers the questions of
+`Dialect`; `fairlead.resolve.dialects` lists them. Merging - which servers share a listener, which routes a virtual
+host has - is done once, for all of them, by `fairlead.resolve.listeners` and `fairlead.resolve.virtual_hosts`.
 """
 
 import enum
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fairlead.derive import Collection
 from fairlead.intent import Route, TcpConnections, TlsTermination
-from fairlead.problems import FieldPath, ObjectKey
+from fairlead.problems import FieldPath, ObjectKey, Problem
 from fairlead.resolve.outcome import Outcome
-from fairlead.resolve.scope import Proxy, Selection
-from fairlead.world import World
+from fairlead.resolve.scope import Selection, Selector
+from fairlead.world import ObjectName, World
 
 
 class ServerProtocol(enum.Enum):
@@ -37,6 +37,11 @@ class Server:
     """Something that listens: one server of an Istio Gateway, one listener of a Gateway API Gateway ..."""
 
     gateway: ObjectKey
+    """The Gateway whose proxies listen."""
+    created: str
+    """The Gateway's creationTimestamp, empty if unknown: servers of older Gateways come first."""
+    declared_by: ObjectKey
+    """The object that `path` is in: the Gateway, or what is attached to it."""
     path: FieldPath
     """The field of the object that says so, for messages."""
     name: str
@@ -44,17 +49,34 @@ class Server:
     port: int
     """As declared, before a Service maps it."""
     bind: str
-    """IP address or absolute path of a unix socket; empty when the user did not choose."""
+    """IP address or `unix://` and an absolute path; empty for the wildcard address."""
     protocol: ServerProtocol
     hosts: tuple[str, ...]
     """Host names served, lower case, without namespace; `*` and `*.x` are wildcards."""
     route_table: str = ""
-    """Name of the route table; for HTTP and HTTPS only. Servers with the same name share their virtual hosts."""
+    """Name of the route table, for HTTPS only. HTTP servers on one address share a table, see `route_table`."""
     tls: TlsTermination | None = None
     """For HTTPS and TLS only."""
     https_redirect: bool = False
     """Plaintext requests to the hosts are redirected to https; for HTTP only."""
     grpc_web: bool = False
+    stat_prefix: str = ""
+    """Prefix of the statistics of HTTPS connections; empty for one made of the listener's name."""
+
+
+def listening_port(selection: Selection, server: Server) -> int:
+    """The port that the server's listener binds: the declared one, as the Service in front of the proxies maps it."""
+    if server.bind.startswith("unix://"):
+        return 0
+    return dict(selection.ports).get(server.port, server.port)
+
+
+def route_table(selection: Selection, server: Server) -> str:
+    """Name of the server's route table, byte for byte as Istio names it; empty when it carries no HTTP."""
+    if server.protocol is ServerProtocol.HTTP:
+        suffix = f".{server.bind}" if server.bind else ""
+        return f"http.{listening_port(selection, server)}{suffix}"
+    return server.route_table
 
 
 class VirtualHostKey(NamedTuple):
@@ -69,7 +91,7 @@ class VirtualHostKey(NamedTuple):
 class HostRoutes:
     """What a dialect has for one virtual host."""
 
-    routes: tuple[Route, ...]
+    routes: tuple[Route, ...] = ()
     """In order of precedence."""
     require_tls: bool = False
     origin: tuple[ObjectKey, ...] = ()
@@ -86,26 +108,44 @@ class ConnectionRoute:
 
 
 class Dialect(Protocol):
-    """The questions that every dialect answers. All answers are derived values or collections of them."""
+    """The questions that every dialect answers. All answers are derived values or collections of them.
 
-    def gateways(self, world: World, proxy: Proxy) -> tuple[ObjectKey, ...]:
-        """The Gateways of this dialect that the proxy serves, older ones first."""
+    Problems that are the same for every proxy are told once, by `reviews`; the other answers carry those that depend
+    on what the selection sees.
+    """
+
+    def selectors(self, world: World, /) -> Collection[Selector, frozenset[ObjectName]]:
+        """Which proxies there are Gateways for -> the names of these Gateways."""
         ...
 
-    def servers(self, world: World, selection: Selection) -> Outcome[tuple[Server, ...]]:
-        """What listens, in order: where two servers exclude each other the first one serves."""
+    def labels(self, world: World, /) -> Collection[tuple[str, str], Any]:
+        """The labels of proxies that routes ask for; the values are the dialect's own affair."""
         ...
 
-    def virtual_hosts(self, world: World, selection: Selection) -> Collection[VirtualHostKey, frozenset[ObjectKey]]:
-        """The virtual hosts that this dialect has routes or redirects for -> the objects that contribute."""
+    def servers(self, world: World, selection: Selection, /) -> tuple[Server, ...]:
+        """What listens; the servers of one Gateway in order, since the first of two that exclude each other serves."""
         ...
 
-    def host_routes(self, world: World, selection: Selection, key: VirtualHostKey) -> Outcome[HostRoutes]:
-        """The routes of one virtual host."""
+    def virtual_hosts(self, world: World, selection: Selection, /) -> Collection[VirtualHostKey, Any]:
+        """The virtual hosts that this dialect has something to say about; the values are its own affair.
+
+        Those of route tables that no listener uses are left out later.
+        """
+        ...
+
+    def host_routes(self, world: World, selection: Selection, key: VirtualHostKey, /) -> Outcome[HostRoutes]:
+        """The routes of one virtual host; nothing for a key that is not of this dialect."""
         ...
 
     def connection_routes(
-        self, world: World, selection: Selection, server: Server
+        self, world: World, selection: Selection, server: Server, /
     ) -> Outcome[tuple[ConnectionRoute, ...]]:
-        """Where the connections of a TLS, TLS_PASSTHROUGH or TCP server go, in order of precedence."""
+        """Where the connections of a TLS, TLS_PASSTHROUGH or TCP server go, in order of precedence.
+
+        Nothing for a server that is not of this dialect.
+        """
+        ...
+
+    def reviews(self, world: World, /) -> tuple[Collection[Any, tuple[Problem, ...]], ...]:
+        """What is wrong with objects of this dialect, whatever the proxy: object -> its problems."""
         ...

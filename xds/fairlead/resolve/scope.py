@@ -6,8 +6,10 @@ locality and bind address, which are added where they matter.
 
 import enum
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from fairlead.problems import ObjectKey
+Labels = frozenset[tuple[str, str]]
+"""Names and values of labels."""
 
 
 class Role(enum.Enum):
@@ -33,7 +35,7 @@ class Proxy:
 
     role: Role = Role.GATEWAY
     namespace: str = "default"
-    labels: frozenset[tuple[str, str]] = frozenset()
+    labels: Labels = frozenset()
     locality: Locality = Locality()
     bind_address: str = ""
     """IP address for listeners whose address the user did not choose; empty for all addresses of the host."""
@@ -41,15 +43,29 @@ class Proxy:
     """Virtual hosts are sent one by one (VHDS) instead of within their RouteConfiguration."""
 
 
+class Selector(NamedTuple):
+    """Which proxies a Gateway is for."""
+
+    namespace: str
+    """Of the proxies; empty for any."""
+    labels: Labels
+    """The proxies have all of these."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What applies to a proxy, compared by value: the key of everything that is made for a group of proxies."""
+    """What applies to a proxy, compared by value: the key of everything that is made for a group of proxies.
+
+    It names selectors, not the Gateways behind them: one more Gateway for the same proxies is the same selection.
+    """
 
     role: Role
     namespace: str
     """Of the proxies: decides which Secrets they may have and which objects they can see."""
-    gateways: tuple[ObjectKey, ...] = ()
-    """The Gateways, of all dialects, that the proxies serve; older ones first."""
+    selectors: frozenset[Selector] = frozenset()
+    """The selectors of Gateways, of all dialects, that the proxies satisfy."""
     ports: tuple[tuple[int, int], ...] = ()
     """Port of the Service in front of the proxies -> port to listen on, sorted; where there is no such Service, or
     it does not have the port, the port itself is listened on."""
+    labels: Labels = frozenset()
+    """Those of the proxies' labels that routes ask for."""

@@ -1,0 +1,1 @@
+"""Istio's Gateways and VirtualServices, in the words of all dialects."""
