@@ -72,3 +72,9 @@ class Pem(bytes):
 
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 """A port as Kubernetes' schemas bound it."""
+
+
+def json_name(name: str) -> str:
+    """The API's name of a field written in snake case: protobuf's rule, `retry_on` is `retryOn`."""
+    first, *rest = name.split("_")
+    return first + "".join(part[:1].upper() + part[1:] for part in rest)

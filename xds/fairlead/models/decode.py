@@ -1,10 +1,30 @@
-"""From plain data to typed objects, with every fault told."""
+"""From plain data to typed objects, with every fault told.
 
-from collections.abc import Mapping
+msgspec does the work when there is nothing to say. Only when it refuses, a slow walk along the types finds all
+faults, brings what protobuf's JSON allows besides (snake case, quoted numbers) into the one form that msgspec takes,
+and msgspec makes the object of that: so both ways lead to equal objects.
+"""
+
+import difflib
+import functools
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from fairlead.models.base import KubernetesObject
-from fairlead.problems import ObjectKey, Problem
+import msgspec
+
+from fairlead.models import leaves, registry
+from fairlead.models.base import KubernetesObject, json_name
+from fairlead.problems import FieldPath, ObjectKey, Problem, Severity, error, format_path, warning
+
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_LABEL = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_LABEL = re.compile(_LABEL)
+_DNS_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+_TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 class Decoded(NamedTuple):
@@ -14,9 +34,263 @@ class Decoded(NamedTuple):
     """None when a problem is an error, or when the kind is not read."""
     problems: tuple[Problem, ...] = ()
     key: ObjectKey | None = None
-    """The object's identity, known for faulty objects as well; None when they have no valid name."""
+    """The object's identity, known for faulty objects as well; None when the kind is not read or there is no name."""
 
 
-def decode(data: Mapping[str, Any]) -> Decoded:
-    """Decode an object."""
-    raise NotImplementedError
+def decode(data: Mapping[str, Any], faults: Sequence[Problem] = ()) -> Decoded:
+    """Decode an object; `faults` are those of its text, which alone keep it from being accepted.
+
+    Kinds of groups that do not decide about traffic (a Deployment) give neither object nor problem.
+    """
+    api_version, kind = data.get("apiVersion"), data.get("kind")
+    if not isinstance(api_version, str) or not isinstance(kind, str):
+        return Decoded(None, (*faults, *_untyped(data)))
+    group, _, version = api_version.rpartition("/")
+    model = registry.model(group, kind)
+    if model is None:
+        problem = registry.unsupported(group, kind)
+        return Decoded(None, (problem,) if problem is not None else ())
+    metadata = _metadata(model, data.get("metadata"))
+    key = _key(model, metadata)
+    problems = [*faults, *_metadata_problems(model, metadata)]
+    if version not in model.versions:
+        message = f"{version} is no version of {kind} that is read; {', '.join(model.versions)} are"
+        problems.append(error("unsupported-version", message, path=("apiVersion",)))
+    body = {name: value for name, value in data.items() if name not in _not_fields(model)}
+    body["metadata"] = metadata
+    obj = None
+    try:
+        obj = msgspec.convert(body, model, dec_hook=leaves.dec_hook)
+    except msgspec.ValidationError:
+        walk = _Walk()
+        normal = walk.model(model, body, (), ())
+        problems += walk.problems
+        if not _has_error(problems):
+            obj = msgspec.convert(normal, model, dec_hook=leaves.dec_hook)
+    return Decoded(
+        None if _has_error(problems) else obj,
+        tuple(replace(problem, key=key) for problem in problems),
+        key,
+    )
+
+
+def _has_error(problems: Sequence[Problem]) -> bool:
+    return any(problem.severity is Severity.ERROR for problem in problems)
+
+
+def _untyped(data: Mapping[str, Any]) -> tuple[Problem, ...]:
+    missing = [name for name in ("apiVersion", "kind") if data.get(name) is None]
+    if len(missing) == 2:
+        return (warning("not-an-object", "this is no object, it has no apiVersion and no kind; it is not used"),)
+    if missing:
+        return (error("missing-field", f"{missing[0]} is missing", path=(missing[0],)),)
+    return tuple(
+        error("wrong-type", f"a text is expected, not {leaves.describe(data[name])}", path=(name,))
+        for name in ("apiVersion", "kind")
+        if not isinstance(data[name], str)
+    )
+
+
+@functools.cache
+def _not_fields(model: type[KubernetesObject]) -> frozenset[str]:
+    return frozenset({"apiVersion", "kind", "status"}) - set(model.__struct_encode_fields__)
+
+
+# --- Metadata ---------------------------------------------------------------------------------------------------------
+
+
+def _metadata(model: type[KubernetesObject], metadata: Any) -> Any:
+    """The metadata with its namespace filled in, and without what changes with every `kubectl apply`."""
+    if not isinstance(metadata, dict):
+        return metadata
+    namespace = (metadata.get("namespace") or "default") if model.namespaced else ""
+    result = metadata | {"namespace": namespace}
+    annotations = metadata.get("annotations")
+    if isinstance(annotations, dict) and _LAST_APPLIED in annotations:
+        result["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
+    return result
+
+
+def _key(model: type[KubernetesObject], metadata: Any) -> ObjectKey | None:
+    if not isinstance(metadata, dict):
+        return None
+    name, namespace = metadata.get("name"), metadata["namespace"]
+    if not isinstance(name, str) or not isinstance(namespace, str):
+        return None
+    return ObjectKey(model.group, model.kind, namespace, name)
+
+
+def _metadata_problems(model: type[KubernetesObject], metadata: Any) -> list[Problem]:
+    """What is wrong with well-typed metadata; the rest is found with the other fields."""
+    problems: list[Problem] = []
+    if not isinstance(metadata, dict):
+        return problems
+    name, namespace, created = (metadata.get(field) for field in ("name", "namespace", "creationTimestamp"))
+    hint = "use lower-case letters, digits, - and ."
+    if isinstance(name, str) and not (len(name) <= 253 and _DNS_SUBDOMAIN.fullmatch(name)):
+        problems.append(
+            error("invalid-name", f"{name!r} is no name of an object", path=("metadata", "name"), hint=hint)
+        )
+    if isinstance(namespace, str) and model.namespaced and not _DNS_LABEL.fullmatch(namespace):
+        message = f"{namespace!r} is no name of a namespace"
+        problems.append(error("invalid-name", message, path=("metadata", "namespace"), hint=hint))
+    if isinstance(created, str) and not _TIMESTAMP.fullmatch(created):
+        message = f"{created!r} is no time in UTC, such as 2024-12-31T23:59:59Z"
+        problems.append(error("wrong-value", message, path=("metadata", "creationTimestamp")))
+    return problems
+
+
+# --- The slow walk ----------------------------------------------------------------------------------------------------
+
+
+class _Model(NamedTuple):
+    """A Struct."""
+
+    cls: type[msgspec.Struct]
+
+
+class _List(NamedTuple):
+    """A list or tuple of one type."""
+
+    item: Any
+
+
+class _Map(NamedTuple):
+    """A mapping from text to one type."""
+
+    value: Any
+
+
+class _Leaf(NamedTuple):
+    """Anything else."""
+
+    alternatives: tuple[Any, ...]
+
+
+_Shape = _Model | _List | _Map | _Leaf
+
+
+@functools.cache
+def _shape(kind: Any) -> _Shape:
+    """What a field's type is made of, without None and bounds."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _shape(typing.get_args(kind)[0])
+    if origin in {typing.Union, types.UnionType}:
+        shapes = [_shape(alternative) for alternative in typing.get_args(kind) if alternative is not types.NoneType]
+        if len(shapes) == 1:
+            return shapes[0]
+        return _Leaf(tuple(kind for shape in shapes if isinstance(shape, _Leaf) for kind in shape.alternatives))
+    if origin in {tuple, list}:
+        return _List(typing.get_args(kind)[0])
+    if origin is dict:
+        return _Map(typing.get_args(kind)[1])
+    return _Model(kind) if issubclass(kind, msgspec.Struct) else _Leaf((kind,))
+
+
+@functools.cache
+def _fields(cls: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(cls)}
+
+
+def _model_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The Struct that a field holds, alone, in a list or in a mapping."""
+    match _shape(kind):
+        case _Model(cls):
+            return cls
+        case _List(item):
+            return _model_of(item)
+        case _Map(value):
+            return _model_of(value)
+        case _:
+            return None
+
+
+_Enclosing = tuple[tuple[type[msgspec.Struct], FieldPath], ...]
+"""The Structs around a value, from the outside, each with its path."""
+
+
+class _Walk:
+    """Finds all faults of an object, and makes of it what msgspec accepts when there are none."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def _value(self, kind: Any, value: Any, path: FieldPath, enclosing: _Enclosing) -> Any:
+        match _shape(kind):
+            case _Model(cls):
+                return self.model(cls, value, path, enclosing)
+            case _List(item_kind):
+                if not isinstance(value, list):
+                    return self._wrong_type("a list", value, path, "put a - before it")
+                return [self._value(item_kind, item, (*path, index), enclosing) for index, item in enumerate(value)]
+            case _Map(value_kind):
+                if not isinstance(value, dict):
+                    return self._wrong_type("a mapping", value, path)
+                return {key: self._value(value_kind, item, (*path, key), enclosing) for key, item in value.items()}
+            case _Leaf(alternatives):
+                try:
+                    return leaves.read(kind, alternatives, value)
+                except leaves.LeafError as failure:
+                    self.problems.append(error(failure.code, failure.message, path=path, hint=failure.hint))
+        return None
+
+    def _wrong_type(self, expected: str, value: Any, path: FieldPath, hint: str = "") -> None:
+        message = f"{expected} is expected, not {leaves.describe(value)}"
+        self.problems.append(error("wrong-type", message, path=path, hint=hint))
+
+    def model(self, cls: type[msgspec.Struct], value: Any, path: FieldPath, enclosing: _Enclosing) -> Any:
+        """The fields of a Struct that are known, by the API's names."""
+        fields = _fields(cls)
+        if not isinstance(value, dict):
+            hint = f"its fields are {', '.join(fields)}" if len(fields) <= 6 else ""  # more would be no help
+            return self._wrong_type("a mapping", value, path, hint)
+        enclosing = (*enclosing, (cls, path))
+        written: dict[str, str] = {}
+        result: dict[str, Any] = {}
+        for key, item in value.items():
+            name = _field_name(cls, key)
+            if name is None:
+                if cls.__struct_config__.forbid_unknown_fields and key not in getattr(cls, "ignored", ()):
+                    self._unknown_field(key, enclosing)
+            elif name in written:
+                message = f"{key!r} is the same field as {written[name]!r}"
+                self.problems.append(error("duplicate-key", message, path=(*path, key)))
+            elif item is not None:
+                written[name] = key
+                result[name] = self._value(fields[name].type, item, (*path, key), enclosing)
+        for name, field in fields.items():
+            if field.required and name not in result:
+                self.problems.append(error("missing-field", f"{name} is missing", path=(*path, name)))
+        return result
+
+    def _unknown_field(self, key: str, enclosing: _Enclosing) -> None:
+        _, path = enclosing[-1]
+        where = f"of {format_path(path)}" if path else "of the object"
+        message = f"{key!r} is no field {where}; it has no effect"
+        self.problems.append(warning("unknown-field", message, path=(*path, key), hint=_whereabouts(key, enclosing)))
+
+
+def _field_name(cls: type[msgspec.Struct], key: str) -> str | None:
+    """The API's name of the field that a key stands for."""
+    fields = _fields(cls)
+    if key in fields:
+        return key
+    name = getattr(cls, "aliases", {}).get(key) or json_name(key)
+    return name if name in fields else None
+
+
+def _whereabouts(key: str, enclosing: _Enclosing) -> str:
+    """Where an unknown field may belong: above, below, or it is a slip of the pen."""
+    cls, _ = enclosing[-1]
+    for outer, path in reversed(enclosing[:-1]):
+        if _field_name(outer, key):
+            return (
+                f"it is a field of {format_path(path)}: check the indentation" if path else "move it to the top level"
+            )
+    for name, field in _fields(cls).items():
+        inner = _model_of(field.type)
+        if inner is not None and _field_name(inner, key):
+            return f"it is a field of {name}: check the indentation"
+    similar = difflib.get_close_matches(json_name(key), _fields(cls), 1)
+    return f"did you mean {similar[0]}?" if similar else ""

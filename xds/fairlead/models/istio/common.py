@@ -11,7 +11,7 @@ NETWORKING_VERSIONS = ("v1", "v1beta1", "v1alpha3")
 
 Int32 = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 UInt32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
-UInt64 = Annotated[int, msgspec.Meta(ge=0, le=2**64 - 1)]
+UInt64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # the largest bound that msgspec has
 
 
 class PortSelector(Model, frozen=True, kw_only=True):
