@@ -35,7 +35,7 @@ class ServicePort(Model, frozen=True, kw_only=True):
 
     number: UInt32
     protocol: str = ""
-    """Empty for a guess from the name, or from the traffic."""
+    """Empty for a guess from the traffic."""
     name: str
     target_port: UInt32 = 0
     """0 for `number`."""

@@ -293,7 +293,7 @@ class VirtualServiceSpec(Model, frozen=True, kw_only=True):
     tls: tuple[TLSRoute, ...] = ()
     tcp: tuple[TCPRoute, ...] = ()
     export_to: tuple[str, ...] = ()
-    """Namespaces that see it: `.`, `*`, `~` or names; empty for the mesh's default."""
+    """Namespaces that see it: `.`, `*` or names; empty for the mesh's default."""
 
 
 class VirtualService(KubernetesObject, frozen=True, kw_only=True):
