@@ -1,0 +1,137 @@
+"""The `tls` and `tcp` routes of VirtualServices: where connections of a server go that are not HTTP."""
+
+from collections.abc import Iterable, Iterator
+
+from fairlead.derive import Collection, derived, derived_index
+from fairlead.intent import HashKeyKind, TcpConnections, WeightedBackend
+from fairlead.models.istio.virtual_service import (
+    L4MatchAttributes,
+    RouteDestination,
+    TLSMatchAttributes,
+    VirtualService,
+)
+from fairlead.problems import FieldPath, Problem
+from fairlead.resolve import clusters
+from fairlead.resolve.dialect import ConnectionRoute, Server, ServerProtocol
+from fairlead.resolve.hosts import intersect
+from fairlead.resolve.istio.destinations import backend
+from fairlead.resolve.istio.gateways import gateway_servers
+from fairlead.resolve.istio.matches import applies
+from fairlead.resolve.istio.references import gateway_names
+from fairlead.resolve.istio.source import Place, Source
+from fairlead.resolve.istio.virtual_services import hosts_of, precedence
+from fairlead.resolve.outcome import Outcome
+from fairlead.resolve.scope import Selection
+from fairlead.world import ObjectName, World
+
+
+def _virtual_services(world: World) -> Collection[ObjectName, VirtualService]:
+    return world.objects(VirtualService)
+
+
+@derived_index(_virtual_services)
+def _by_gateway(_world: World, name: ObjectName, virtual_service: VirtualService) -> Iterable[ObjectName]:
+    """Gateway -> the VirtualServices with routes for connections through it."""
+    spec = virtual_service.spec
+    return gateway_names(spec.gateways, name.namespace) if spec.tls or spec.tcp else ()
+
+
+@derived
+def connection_routes(world: World, selection: Selection, server: Server) -> Outcome[tuple[ConnectionRoute, ...]]:
+    """Where connections go: by SNI where nothing is decrypted, else all of them by the first route."""
+    gateway = ObjectName(server.gateway.namespace, server.gateway.name)
+    found = next((item for item in gateway_servers(world, gateway) if item.server == server), None)
+    if found is None:
+        return Outcome(())
+    place = Place(
+        namespace=selection.namespace,
+        labels=selection.labels,
+        gateways=(gateway,),
+        ports=(server.port,),
+        tls=server.protocol is not ServerProtocol.TCP,
+    )
+    problems: list[Problem] = []
+    routes: list[ConnectionRoute] = []
+    for virtual_service in _in_order(world, selection, _by_gateway(world).get(gateway) or ()):
+        served = found.hosts_for(virtual_service.metadata.namespace)
+        if not any(True for host in hosts_of(virtual_service) for _ in intersect(host, served)):
+            continue
+        source = Source(world, place, virtual_service.key, problems)
+        if server.protocol is ServerProtocol.TLS_PASSTHROUGH:
+            routes.extend(_routes_by_name(virtual_service, served, source))
+        elif not routes:
+            routes.extend(_route_of_all(virtual_service, source))
+    return Outcome(tuple(routes), tuple(problems))
+
+
+def _in_order(world: World, selection: Selection, names: Iterable[ObjectName]) -> list[VirtualService]:
+    found = []
+    for name in names:
+        virtual_service = world.objects(VirtualService).get(name)
+        order = None if virtual_service is None else precedence(virtual_service, selection.namespace)
+        if virtual_service is not None and order is not None:
+            found.append((order, virtual_service))
+    return [virtual_service for _, virtual_service in sorted(found, key=lambda item: item[0])]
+
+
+def _routes_by_name(
+    virtual_service: VirtualService, served: frozenset[str], source: Source
+) -> Iterator[ConnectionRoute]:
+    for index, route in enumerate(virtual_service.spec.tls):
+        path: FieldPath = ("spec", "tls", index)
+        for position, match in enumerate(route.match):
+            where = (*path, "match", position)
+            if not applies(match, source.place, source.namespace) or not _answerable(match, source, where):
+                continue
+            names = [name for host in match.sni_hosts for name in intersect(host.lower(), served)]
+            if names:
+                connections = _connections(route.route, virtual_service, source, (*path, "route"))
+                server_names = () if "*" in names else tuple(dict.fromkeys(names))
+                yield ConnectionRoute(server_names, connections, (source.key,))
+
+
+def _route_of_all(virtual_service: VirtualService, source: Source) -> Iterator[ConnectionRoute]:
+    for index, route in enumerate(virtual_service.spec.tcp):
+        path: FieldPath = ("spec", "tcp", index)
+        usable = [
+            position
+            for position, match in enumerate(route.match)
+            if applies(match, source.place, source.namespace) and _answerable(match, source, (*path, "match", position))
+        ]
+        if usable or not route.match:
+            connections = _connections(route.route, virtual_service, source, (*path, "route"))
+            yield ConnectionRoute((), connections, (source.key,))
+            return
+
+
+def _answerable(match: TLSMatchAttributes | L4MatchAttributes, source: Source, path: FieldPath) -> bool:
+    """Whether a gateway can tell connections apart as the match asks for."""
+    if match.destination_subnets:
+        # Without the condition the route would take connections that it is not meant for.
+        message = "the match is left out, since gateways do not see where connections were meant to go"
+        source.error("not-supported", message, (*path, "destinationSubnets"), "leave destinationSubnets out")
+    return not match.destination_subnets
+
+
+def _connections(
+    route: tuple[RouteDestination, ...], virtual_service: VirtualService, source: Source, path: FieldPath
+) -> TcpConnections:
+    shares = [
+        WeightedBackend(backend(share.destination, source, (*path, index, "destination")), share.weight or 1)
+        for index, share in enumerate(route)
+        if share.weight or len(route) == 1
+    ]
+    world, namespace = source.world, source.place.namespace
+    timeouts = [clusters.idle_timeout(world, namespace, share.backend) for share in shares]
+    keys = [key for share in shares for key in clusters.hash_keys(world, namespace, share.backend)]
+    if len(shares) == 1:
+        only = shares[0].backend
+        stat_prefix = f"outbound|{only.port}|{only.subset}|{only.host}"
+    else:
+        stat_prefix = f"{virtual_service.metadata.name}.{virtual_service.metadata.namespace}"
+    return TcpConnections(
+        stat_prefix=stat_prefix,
+        backends=tuple(shares),
+        idle_timeout=next((timeout for timeout in timeouts if timeout is not None), None),
+        hash_source_ip=any(key.kind is HashKeyKind.SOURCE_IP for key in keys),
+    )

@@ -1,0 +1,18 @@
+"""Istio's answers to the questions that every dialect is asked."""
+
+from typing import Any
+
+from fairlead.derive import Collection
+from fairlead.problems import Problem
+from fairlead.resolve.istio import gateways, virtual_services
+from fairlead.resolve.istio.connections import connection_routes
+from fairlead.resolve.istio.gateways import selectors, servers
+from fairlead.resolve.istio.virtual_services import host_routes, labels, virtual_hosts
+from fairlead.world import World
+
+__all__ = ["connection_routes", "host_routes", "labels", "reviews", "selectors", "servers", "virtual_hosts"]
+
+
+def reviews(world: World) -> tuple[Collection[Any, tuple[Problem, ...]], ...]:
+    """What is wrong with Gateways and VirtualServices, whatever the proxy."""
+    return gateways.reviews(world), virtual_services.reviews(world)

@@ -1,0 +1,209 @@
+"""The `http` routes of a VirtualService, as they are served at one place."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fairlead.derive import derived
+from fairlead.intent import (
+    Action,
+    Backend,
+    Destination,
+    DirectResponse,
+    Forward,
+    HashKey,
+    HeaderOperations,
+    Match,
+    Mirror,
+    PathMatch,
+    PathMatchKind,
+    PathRewrite,
+    PathRewriteKind,
+    Redirect,
+    Route,
+)
+from fairlead.models.istio import virtual_service as model
+from fairlead.problems import FieldPath
+from fairlead.resolve import clusters
+from fairlead.resolve.istio import policies
+from fairlead.resolve.istio.delegation import WrittenRoute, written_routes
+from fairlead.resolve.istio.destinations import backend
+from fairlead.resolve.istio.matches import applies, request_match, takes_everything
+from fairlead.resolve.istio.references import virtual_service_key
+from fairlead.resolve.istio.source import Place, Source
+from fairlead.resolve.outcome import Outcome
+from fairlead.world import ObjectName, World
+
+_ANY_PATH = PathMatch(PathMatchKind.PREFIX, "/")
+
+
+@derived
+def http_routes(world: World, name: ObjectName, place: Place) -> Outcome[tuple[Route, ...]]:
+    """The routes of a VirtualService in its order: one for each match, up to the first that takes everything."""
+    source = Source(world, place, virtual_service_key(name))
+    routes: list[Route] = []
+    for written in written_routes(source, name):
+        if not routes or not takes_everything(routes[-1].match):
+            routes.extend(_routes(written, source.of(written.key)))
+        elif written.origin != routes[-1].origin:
+            # Of routes in one VirtualService, validation tells.
+            message = f"the route never matches: a route of {routes[-1].origin[-1]} before it takes everything"
+            source.of(written.key).warn("unreachable-route", message, written.path, "move it up, or remove it")
+    return Outcome(tuple(routes), tuple(source.problems))
+
+
+def concatenate(parts: Iterable[tuple[Route, ...]]) -> tuple[Route, ...]:
+    """Routes of several VirtualServices for one host: in order, but those that take everything come last."""
+    routes = [route for part in parts for route in part]
+    return tuple(sorted(routes, key=lambda route: takes_everything(route.match)))
+
+
+def _routes(written: WrittenRoute, source: Source) -> list[Route]:
+    """One route for each match that applies; what comes after a match that takes everything is left out."""
+    route, path = written.route, written.path
+    matches: list[tuple[str, Match]] = []
+    for index, asked in enumerate(route.match):
+        if matches and takes_everything(matches[-1][1]):
+            break
+        if applies(asked, source.place, source.namespace):
+            found = request_match(asked, source, (*path, "match", index))
+            if found is not None:
+                matches.append((f"{route.name}.{asked.name}" if asked.name else route.name, found))
+    if not route.match:
+        matches.append((route.name, Match()))
+    return _with_actions(matches, written, source) if matches else []
+
+
+def _with_actions(matches: list[tuple[str, Match]], written: WrittenRoute, source: Source) -> list[Route]:
+    route = written.route
+    request, host = policies.request_headers(route.headers)
+    response = policies.response_headers(route.headers)
+    action: Action
+    if route.redirect is not None:
+        action = _redirect(route.redirect, source)
+    elif route.direct_response is not None:
+        action = _direct_response(route.direct_response)
+    else:
+        forward = _forward(route, host, source, written.path)
+        if len(forward.destinations) == 1:
+            # There is nothing to choose, so what is said of the destination is said of the route.
+            only = forward.destinations[0]
+            request, response = request.then(only.request_headers), response.then(only.response_headers)
+            plain = replace(
+                only, weight=1, host="", request_headers=HeaderOperations(), response_headers=HeaderOperations()
+            )
+            forward = replace(forward, destinations=(plain,), host=forward.host or only.host)
+        action = forward
+    fault = policies.fault(route.fault) if route.fault is not None else None
+    cors = policies.cors(route.cors_policy) if route.cors_policy is not None else None
+    rewrites_prefix = isinstance(action, Forward | Redirect) and _replaces_prefix(action)
+    return [
+        Route(
+            name=name,
+            match=replace(match, path=_ANY_PATH) if match.path is None and rewrites_prefix else match,
+            action=action,
+            origin=written.origin,
+            request_headers=request,
+            response_headers=response,
+            fault=fault,
+            cors=cors,
+        )
+        for name, match in matches
+    ]
+
+
+def _replaces_prefix(action: Forward | Redirect) -> bool:
+    rewrite = action.path_rewrite if isinstance(action, Forward) else action.path
+    return rewrite is not None and rewrite.kind is PathRewriteKind.PREFIX
+
+
+# --- Answers ----------------------------------------------------------------------------------------------------------
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def _redirect(redirect: model.HTTPRedirect, source: Source) -> Redirect:
+    port = redirect.port or None
+    if redirect.derive_port is model.RedirectPortSelection.FROM_REQUEST_PORT:
+        port = source.place.ports[0]
+    scheme = redirect.scheme or ("https" if source.place.tls else "http")
+    path = None
+    if redirect.uri:
+        path = PathRewrite(PathRewriteKind.FULL, redirect.uri)
+    elif redirect.prefix_rewrite:
+        path = PathRewrite(PathRewriteKind.PREFIX, redirect.prefix_rewrite)
+    return Redirect(
+        status=redirect.redirect_code or 301,
+        scheme=redirect.scheme,
+        host=redirect.authority,
+        port=None if port == _DEFAULT_PORTS.get(scheme) else port,
+        path=path,
+    )
+
+
+def _direct_response(response: model.HTTPDirectResponse) -> DirectResponse:
+    body = b""
+    if response.body is not None:
+        body = (response.body.string or "").encode() or response.body.bytes_ or b""
+    return DirectResponse(response.status, body)
+
+
+# --- Forwarding -------------------------------------------------------------------------------------------------------
+
+
+def _forward(route: model.HTTPRoute, host: str, source: Source, path: FieldPath) -> Forward:
+    rewrite = route.rewrite
+    destinations = tuple(_destinations(route, source, path))
+    hash_keys = _hash_keys([found.backend for found in destinations if found.backend is not None], source)
+    return Forward(
+        destinations=destinations,
+        timeout=route.timeout or None,
+        retry=policies.retry(route.retries, sticky=bool(hash_keys)),
+        path_rewrite=_path_rewrite(rewrite) if rewrite is not None else None,
+        host=(rewrite.authority if rewrite is not None else "") or host,
+        mirrors=tuple(_mirrors(route, source, path)),
+        hash_keys=hash_keys,
+    )
+
+
+def _destinations(route: model.HTTPRoute, source: Source, path: FieldPath) -> Iterable[Destination]:
+    for index, share in enumerate(route.route):
+        where = (*path, "route", index)
+        if share.weight == 0 and len(route.route) > 1:
+            continue
+        request, host = policies.request_headers(share.headers)
+        yield Destination(
+            backend=backend(share.destination, source, (*where, "destination")),
+            weight=share.weight or 1,
+            request_headers=request,
+            response_headers=policies.response_headers(share.headers),
+            host=host,
+        )
+
+
+def _hash_keys(backends: Iterable[Backend], source: Source) -> tuple[HashKey, ...]:
+    """What sticky requests are told apart by: DestinationRules say it, but proxies want it said by routes."""
+    found = (key for each in backends for key in clusters.hash_keys(source.world, source.place.namespace, each))
+    return tuple(dict.fromkeys(found))
+
+
+def _path_rewrite(rewrite: model.HTTPRewrite) -> PathRewrite | None:
+    if rewrite.uri_regex_rewrite is not None:
+        regex = rewrite.uri_regex_rewrite
+        return PathRewrite(PathRewriteKind.REGEX, regex.rewrite, regex.match)
+    return PathRewrite(PathRewriteKind.PREFIX, rewrite.uri) if rewrite.uri else None
+
+
+def _mirrors(route: model.HTTPRoute, source: Source, path: FieldPath) -> Iterable[Mirror]:
+    if route.mirror is not None:
+        percent: float = 100
+        if route.mirror_percentage is not None:
+            percent = route.mirror_percentage.value
+        elif route.mirror_percent is not None:
+            percent = route.mirror_percent
+        if percent > 0:
+            yield Mirror(backend(route.mirror, source, (*path, "mirror")), policies.share(percent))
+    for index, policy in enumerate(route.mirrors):
+        percent = policy.percentage.value if policy.percentage is not None else 100
+        if percent > 0:
+            where = (*path, "mirrors", index, "destination")
+            yield Mirror(backend(policy.destination, source, where), policies.share(percent))

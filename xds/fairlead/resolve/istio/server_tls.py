@@ -1,0 +1,95 @@
+"""TLS of a Gateway's server."""
+
+from fairlead.intent import ClientCertificates, TlsParameters, TlsTermination, TlsVersion, Validation
+from fairlead.models.istio.gateway import CIPHER_SUITES, ECDH_CURVES, ServerTLSMode, ServerTLSSettings, TLSProtocol
+from fairlead.problems import FieldPath, ObjectKey, Problem, error
+
+CLIENT_CERTIFICATES = {
+    ServerTLSMode.SIMPLE: ClientCertificates.NOT_REQUESTED,
+    ServerTLSMode.OPTIONAL_MUTUAL: ClientCertificates.OPTIONAL,
+    ServerTLSMode.MUTUAL: ClientCertificates.REQUIRED,
+}
+"""The modes that terminate TLS with certificates from Secrets."""
+
+_VERSIONS = {
+    TLSProtocol.TLS_AUTO: None,
+    TLSProtocol.TLSV1_0: TlsVersion.TLS_1_0,
+    TLSProtocol.TLSV1_1: TlsVersion.TLS_1_1,
+    TLSProtocol.TLSV1_2: TlsVersion.TLS_1_2,
+    TLSProtocol.TLSV1_3: TlsVersion.TLS_1_3,
+}
+
+_FILES = {
+    "server_certificate": "serverCertificate",
+    "private_key": "privateKey",
+    "ca_certificates": "caCertificates",
+    "ca_crl": "caCrl",
+    "tls_certificates": "tlsCertificates",
+}
+_SCHEMES = frozenset({"kubernetes", "kubernetes-gateway", "configmap"})
+
+
+def termination(tls: ServerTLSSettings, *, http: bool) -> TlsTermination:
+    """What a server does that has one of the modes of `CLIENT_CERTIFICATES` and none of the `obstacles`."""
+    credentials = tls.credential_names or (tls.credential_name,)
+    clients = CLIENT_CERTIFICATES[tls.mode]
+    validation = None
+    if clients is not ClientCertificates.NOT_REQUESTED:
+        validation = Validation(
+            authorities=_authorities(tls.ca_cert_credential_name or credentials[0]),
+            subject_alternative_names=tls.subject_alt_names,
+            spki_hashes=tls.verify_certificate_spki,
+            certificate_hashes=tls.verify_certificate_hash,
+            accept_untrusted=bool(tls.insecure_skip_verify),
+        )
+    return TlsTermination(
+        credentials=tuple(_secret(name) for name in credentials),
+        client_certificates=clients,
+        validation=validation,
+        parameters=TlsParameters(
+            minimum=_VERSIONS[tls.min_protocol_version],
+            maximum=_VERSIONS[tls.max_protocol_version],
+            # One name that it does not know makes Envoy refuse the listener.
+            cipher_suites=tuple(dict.fromkeys(name for name in tls.cipher_suites if name in CIPHER_SUITES)),
+            ecdh_curves=tuple(dict.fromkeys(name for name in tls.ecdh_curves if name in ECDH_CURVES)),
+        ),
+        # Bytes that are passed on may be of any protocol, so that nothing can be promised for them.
+        alpn=("h2", "http/1.1") if http else (),
+    )
+
+
+def obstacles(tls: ServerTLSSettings, key: ObjectKey, path: FieldPath) -> tuple[Problem, ...]:
+    """Why a server with TLS cannot be served."""
+    if tls.mode is ServerTLSMode.PASSTHROUGH:
+        return ()
+    if tls.mode not in CLIENT_CERTIFICATES:
+        return (_not_served(f"mode {tls.mode.value} is not supported", key, (*path, "mode"), ""),)
+    problems = [
+        _not_served(
+            f"{name} names a file of the proxy, which is not supported",
+            key,
+            (*path, name),
+            "put it into a Secret, and name that in credentialName",
+        )
+        for field, name in _FILES.items()
+        if getattr(tls, field)
+    ]
+    for name in (tls.credential_name, *tls.credential_names, tls.ca_cert_credential_name):
+        scheme, separator, _ = name.partition("://")
+        if separator and scheme not in _SCHEMES:
+            hint = "name a Secret in the namespace of the proxies"
+            problems.append(_not_served(f"credentials cannot be had from {scheme}://", key, path, hint))
+    return tuple(problems)
+
+
+def _not_served(why: str, key: ObjectKey, path: FieldPath, hint: str) -> Problem:
+    return error("not-supported", f"the server is not served: {why}", key=key, path=path, hint=hint)
+
+
+def _secret(name: str) -> str:
+    return name if "://" in name else f"kubernetes://{name}"
+
+
+def _authorities(name: str) -> str:
+    # The suffix asks for CA certificates: of the Secret of that whole name or, without one, of the Secret `name`.
+    return name if name.startswith("configmap://") else f"{_secret(name)}-cacert"

@@ -1,0 +1,142 @@
+"""From a proxy to its selection, and from the objects to the proxies that they must be meant for."""
+
+from collections.abc import Iterable, Iterator
+
+from fairlead.derive import Collection, derived, derived_index
+from fairlead.models.core import Protocol, Service, ServicePort
+from fairlead.problems import Problem, warning
+from fairlead.resolve.dialect import Dialect
+from fairlead.resolve.dialects import DIALECTS
+from fairlead.resolve.scope import Labels, Proxy, Role, Selection, Selector
+from fairlead.world import ObjectName, World
+
+
+def selection(world: World, proxy: Proxy) -> Selection:
+    """What applies to the proxy."""
+    if proxy.role is not Role.GATEWAY:
+        return Selection(proxy.role, proxy.namespace)
+    return _gateway_selection(world, proxy.namespace, proxy.labels)
+
+
+def selection_problems(world: World, proxy: Proxy) -> tuple[Problem, ...]:
+    """Why ports of Services in front of the proxy could not be mapped."""
+    problems = []
+    for service in _services_in_front(world, proxy.namespace, proxy.labels):
+        for index, port in enumerate(service.spec.ports):
+            if _target(port) is None:
+                problem = warning(
+                    "named-target-port",
+                    f"targetPort {port.target_port} is a name, so the gateway listens on port {port.port} itself",
+                    key=service.key,
+                    path=("spec", "ports", index, "targetPort"),
+                    hint="give the number of the port",
+                )
+                problems.append(problem)
+    return tuple(problems)
+
+
+@derived
+def _gateway_selection(world: World, namespace: str, labels: Labels) -> Selection:
+    selectors = {
+        selector
+        for dialect in DIALECTS
+        for label in (None, *labels)
+        for selector in _selectors_by_label(world, dialect).get(label) or ()
+        if selector.namespace in ("", namespace) and selector.labels <= labels
+    }
+    asked_for = {label for dialect in DIALECTS for label in labels if dialect.labels(world).get(label) is not None}
+    return Selection(
+        Role.GATEWAY, namespace, frozenset(selectors), _ports(world, namespace, labels), frozenset(asked_for)
+    )
+
+
+# --- Selectors --------------------------------------------------------------------------------------------------------
+
+
+def _selectors(world: World, dialect: Dialect) -> Collection[Selector, frozenset[ObjectName]]:
+    return dialect.selectors(world)
+
+
+@derived_index(_selectors)
+def _selectors_by_label(
+    _world: World, _dialect: Dialect, selector: Selector, _gateways: frozenset[ObjectName]
+) -> Iterable[tuple[str, str] | None]:
+    # A proxy looks up its own labels and reads no selector of others; one label of each selector is enough for that.
+    return (min(selector.labels, default=None),)
+
+
+# --- Services in front of gateways ------------------------------------------------------------------------------------
+
+
+def _services(world: World) -> Collection[ObjectName, Service]:
+    return world.objects(Service)
+
+
+@derived_index(_services)
+def _services_by_label(_world: World, name: ObjectName, service: Service) -> Iterable[tuple[str, tuple[str, str]]]:
+    if service.spec.selector:
+        yield name.namespace, min(service.spec.selector.items())
+
+
+def _services_in_front(world: World, namespace: str, labels: Labels) -> list[Service]:
+    """The Services whose selector the labels satisfy, older ones first."""
+    found = [
+        service
+        for label in labels
+        for name in _services_by_label(world).get((namespace, label)) or ()
+        if (service := world.objects(Service).get(name)) is not None and service.spec.selector.items() <= labels
+    ]
+    return sorted(found, key=lambda service: (service.metadata.creation_timestamp or "", service.metadata.name))
+
+
+def _target(port: ServicePort) -> int | None:
+    """The port that traffic to a Service's port arrives at, None when it is not known."""
+    if port.target_port is None:
+        return port.port
+    return port.target_port if isinstance(port.target_port, int) else None
+
+
+@derived
+def _ports(world: World, namespace: str, labels: Labels) -> tuple[tuple[int, int], ...]:
+    ports: dict[int, int] = {}
+    for service in _services_in_front(world, namespace, labels):
+        for port in service.spec.ports:
+            target = _target(port)
+            if target is not None and port.protocol is Protocol.TCP:
+                ports.setdefault(port.port, target)
+    return tuple(sorted(ports.items()))
+
+
+# --- Proxies without proxies ------------------------------------------------------------------------------------------
+
+
+@derived
+def proxies_implied(world: World) -> tuple[Proxy, ...]:
+    """The proxies that Gateways must be meant for, where no proxy is there to ask: one for each set of labels.
+
+    A Service that selects the same Pods as a Gateway tells their namespace and more of their labels. Without one,
+    they are taken to be in the Gateway's namespace.
+    """
+    proxies = {
+        Proxy(Role.GATEWAY, namespace, labels)
+        for dialect in DIALECTS
+        for selector in dialect.selectors(world).keys()  # noqa: SIM118  # no dict: keys() records the reading
+        for namespace, labels in _pods_implied(world, selector, dialect.selectors(world).get(selector) or frozenset())
+    }
+    if any(proxy.labels for proxy in proxies):
+        # Gateways for every proxy are among those of each of these.
+        proxies = {proxy for proxy in proxies if proxy.labels}
+    return tuple(sorted(proxies, key=lambda proxy: (proxy.namespace, sorted(proxy.labels))))
+
+
+def _pods_implied(world: World, selector: Selector, gateways: frozenset[ObjectName]) -> Iterator[tuple[str, Labels]]:
+    found = False
+    for name in world.objects(Service).keys() if selector.labels else ():
+        service = world.objects(Service).get(name)
+        labels = frozenset(service.spec.selector.items()) if service is not None else frozenset()
+        alike = labels and (labels <= selector.labels or labels >= selector.labels)
+        if alike and selector.namespace in ("", name.namespace):
+            found = True
+            yield name.namespace, labels | selector.labels
+    if not found:
+        yield selector.namespace or min(gateways).namespace, selector.labels
