@@ -3,31 +3,18 @@
 Pure values; the server fills them, the admin endpoint sends them as JSON, `fairlead status` prints them.
 """
 
-import enum
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fairlead.problems import Problem, format_path
-
-
-class TypeState(enum.StrEnum):
-    """How far a proxy is with one type of resources."""
-
-    SYNCED = "synced"
-    """It has acknowledged the newest resources."""
-    STALE = "stale"
-    """It has been sent newer resources, and has not answered yet."""
-    REJECTED = "rejected"
-    """It refused the newest resources; what it had before is in force."""
-    NOT_SENT = "not-sent"
-    """It has not asked for this type."""
+from fairlead.protocol.events import SyncState
 
 
 @dataclass(frozen=True, slots=True)
-class TypeStatus:
+class ProxyTypeStatus:
     """One type of resources at one proxy."""
 
-    state: TypeState
+    state: SyncState
     version: str = ""
     """Hash of the content that was acknowledged last."""
     error: str = ""
@@ -49,7 +36,7 @@ class ProxyStatus:
     """`delta` or `sotw`."""
     user_agent: str
     connected_seconds: float
-    types: dict[str, TypeStatus] = field(default_factory=dict)
+    types: dict[str, ProxyTypeStatus] = field(default_factory=dict)
     """`cds`, `eds`, `lds`, `rds`, `sds`, `vhds` -> how far it is."""
 
 
@@ -109,8 +96,8 @@ class ServerStatus:
                 **{
                     **proxy,
                     "types": {
-                        name: TypeStatus(
-                            TypeState(kind["state"]), kind["version"], kind["error"], tuple(kind["objects"])
+                        name: ProxyTypeStatus(
+                            SyncState(kind["state"]), kind["version"], kind["error"], tuple(kind["objects"])
                         )
                         for name, kind in proxy["types"].items()
                     },

@@ -5,7 +5,7 @@ endpoint assignments by locality, all else by the selection alone. Only what the
 a table: backends of its routes, Secrets of its listeners and clusters.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.intent import (
@@ -28,7 +28,8 @@ from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
 from fairlead.render import tls as render_tls
 from fairlead.resolve import clusters, credentials, listeners, virtual_hosts
-from fairlead.resolve.dialect import VirtualHostKey
+from fairlead.resolve.dialect import Dialect, VirtualHostKey
+from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Proxy, Selection
 from fairlead.snapshot import types
@@ -314,6 +315,27 @@ def _problems_of_credentials(
     _world: World, _selection: Selection, _name: str, outcome: Outcome[Credential | None]
 ) -> Iterable[Problem]:
     return outcome.problems
+
+
+def _reviews(world: World, dialect: Dialect, number: int) -> Collection[Hashable, tuple[Problem, ...]]:
+    return dialect.reviews(world)[number]
+
+
+@derived_index(_reviews)
+def _problems_of_reviews(
+    _world: World, _dialect: Dialect, _number: int, _key: Hashable, problems: tuple[Problem, ...]
+) -> Iterable[Problem]:
+    return problems
+
+
+@derived
+def review_problems(world: World) -> frozenset[Problem]:
+    """What is wrong with objects whatever the proxy."""
+    found: set[Problem] = set()
+    for dialect in DIALECTS:
+        for number in range(len(dialect.reviews(world))):
+            found.update(_problems_of_reviews(world, dialect, number).keys())
+    return frozenset(found)
 
 
 @derived

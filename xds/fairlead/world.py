@@ -37,3 +37,11 @@ class World:
     def remove(self, kind: type[KubernetesObject], name: ObjectName) -> None:
         """Take an object away; nothing happens when there is none."""
         self.objects(kind).delete(name)
+
+    def count(self) -> dict[str, int]:
+        """Kind -> number of objects, for those that there are; for people, so not recorded."""
+        return {kind.kind: len(found.keys()) for kind, found in self._inputs.items() if found.keys()}
+
+    def size(self) -> int:
+        """Number of all objects."""
+        return sum(self.count().values())

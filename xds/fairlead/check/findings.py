@@ -1,0 +1,53 @@
+"""All that is wrong with the objects of a world, for the proxies that its Gateways are meant for."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from fairlead import translation
+from fairlead.certificates import (
+    CertificateDetails,
+    KeyPair,
+    RevocationDetails,
+    TrustBundle,
+    read_key_pair,
+    read_trust_bundle,
+    validity_problems,
+)
+from fairlead.models.core import Secret
+from fairlead.problems import Problem
+from fairlead.resolve.selection import proxies_implied, selection, selection_problems
+from fairlead.world import World
+
+
+def findings(world: World, now: datetime) -> set[Problem]:
+    """Problems without places: of the objects by themselves, of what they refer to, of certificates at that time."""
+    found = set(translation.review_problems(world))
+    for proxy in proxies_implied(world):
+        found.update(selection_problems(world, proxy))
+        found |= translation.problems(world, selection(world, proxy), proxy.locality)
+    return found | expiring_certificates(world, now)
+
+
+def expiring_certificates(world: World, now: datetime) -> set[Problem]:
+    """Certificates in Secrets that are not valid at that time, or will not be for long."""
+    found: set[Problem] = set()
+    secrets = world.objects(Secret)
+    for name in secrets.keys():  # noqa: SIM118  # no dict
+        secret = secrets.get(name)
+        if secret is not None:
+            path = ("stringData",) if secret.string_data else ("data",)
+            pair, _ = read_key_pair(secret.values, secret.key, path)
+            bundle, _ = read_trust_bundle(secret.values, secret.key, path)
+            for details in _dated(pair, bundle):
+                found.update(validity_problems(details, secret.key, path, now))
+    return found
+
+
+def _dated(pair: KeyPair | None, bundle: TrustBundle | None) -> Iterator[CertificateDetails | RevocationDetails]:
+    if pair is not None:
+        yield from pair.chain
+        if pair.staple is not None:
+            yield pair.staple
+    if bundle is not None:
+        yield from bundle.authorities
+        yield from bundle.revocation_lists

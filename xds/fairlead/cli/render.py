@@ -1,0 +1,92 @@
+"""`fairlead render`: the resources that proxies would be sent, offline."""
+
+import enum
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from fairlead import translation
+from fairlead.cli.bootstrap import parse_labels
+from fairlead.cli.offline import load
+from fairlead.cli.output import ERR, fail
+from fairlead.errors import SettingsError
+from fairlead.render.readable import readable
+from fairlead.resolve.scope import Proxy
+from fairlead.resolve.selection import proxies_implied, selection
+from fairlead.snapshot import types
+from fairlead.snapshot.resource import Resource
+from fairlead.world import World
+
+
+class Format(enum.StrEnum):
+    """How to write."""
+
+    YAML = "yaml"
+    JSON = "json"
+
+
+class ResourceType(enum.StrEnum):
+    """One type of resources."""
+
+    CDS = "cds"
+    EDS = "eds"
+    SDS = "sds"
+    LDS = "lds"
+    RDS = "rds"
+
+
+def resources(world: World, proxy: Proxy) -> Iterator[Resource]:
+    """What a proxy would be sent, in the order of sending, by name."""
+    maps = translation.resource_maps(world, selection(world, proxy), proxy)
+    for type_url in types.SEND_ORDER:
+        if type_url in maps:
+            found = maps[type_url]
+            yield from sorted(
+                (resource for key in list(found.keys()) if (resource := found.get(key)) is not None),  # type: ignore[arg-type]
+                key=lambda resource: resource.name,
+            )
+
+
+def render(
+    paths: Annotated[list[Path], typer.Argument(help="Folders and files with objects, in YAML or JSON.")],
+    proxy: Annotated[
+        str, typer.Option(help="Only for this proxy, NAMESPACE/k=v,...; without: all that the Gateways are meant for.")
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="Namespace of the proxy that --labels describes.")] = "default",
+    labels: Annotated[str, typer.Option(help="Labels of a proxy, k=v,...")] = "",
+    only: Annotated[ResourceType | None, typer.Option("--type", help="Only resources of this type.")] = None,
+    output: Annotated[Format, typer.Option("--format", help="YAML or JSON.")] = Format.YAML,
+) -> None:
+    """Print the Envoy resources that proxies would be sent. Needs no server; private keys are redacted.
+
+    What is wrong with the objects is told by `fairlead check`.
+    """
+    world, _ = load(paths)
+    if proxy:
+        namespace, _, labels = proxy.partition("/")
+    try:
+        asked = parse_labels(labels)
+    except SettingsError as error:
+        fail(str(error))
+    proxies = (Proxy(namespace=namespace, labels=frozenset(asked)),) if asked else proxies_implied(world)
+    if not proxies:
+        ERR.print("no Gateway selects a proxy", markup=False)
+    documents = [_document(world, each, only) for each in proxies]
+    if output is Format.JSON:
+        print(json.dumps(documents, indent=2))
+    else:
+        print(yaml.safe_dump_all(documents, sort_keys=False, width=120), end="")
+
+
+def _document(world: World, proxy: Proxy, only: ResourceType | None) -> dict[str, Any]:
+    labels = ",".join(f"{key}={value}" for key, value in sorted(proxy.labels))
+    document: dict[str, Any] = {"proxy": f"{proxy.namespace}/{labels}"}
+    for resource in resources(world, proxy):
+        name = types.SHORT_NAMES[resource.type_url]
+        if only is None or name == only.value:
+            document.setdefault(name, []).append(readable(resource))
+    return document

@@ -1,0 +1,89 @@
+"""`fairlead serve`: the control plane itself."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import xxhash
+
+from fairlead.cli.output import fail
+from fairlead.errors import FairleadError
+from fairlead.server.run import run
+from fairlead.server.settings import Settings, parse_address
+from fairlead.sources.files import FilesSource
+
+Paths = Annotated[list[Path], typer.Argument(help="Folders and files with objects, in YAML or JSON.")]
+
+
+def default_state_dir(paths: list[Path]) -> Path | None:
+    """Where accepted documents of these paths are kept; None when there is no home directory."""
+    base = os.environ.get("XDG_STATE_HOME")
+    if base is None and (home := os.environ.get("HOME")):
+        base = str(Path(home) / ".local" / "state")
+    if base is None:
+        return None
+    return Path(base) / "fairlead" / xxhash.xxh3_64_hexdigest("\0".join(str(path.absolute()) for path in paths))
+
+
+def serve(
+    paths: Paths,
+    xds_address: Annotated[
+        str, typer.Option(help="IP:PORT on which xDS is served to proxies.", envvar="FAIRLEAD_XDS_ADDRESS")
+    ] = "127.0.0.1:18000",
+    admin_address: Annotated[
+        str, typer.Option(help="IP:PORT of health, readiness, status.", envvar="FAIRLEAD_ADMIN_ADDRESS")
+    ] = "127.0.0.1:18001",
+    xds_socket: Annotated[Path | None, typer.Option(help="Unix socket on which xDS is served too.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file: serve xDS over TLS with this certificate.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file: its key.")] = None,
+    client_ca: Annotated[
+        Path | None, typer.Option(help="PEM file: proxies must show a certificate of one of these CAs.")
+    ] = None,
+    allow_plaintext_secrets_off_host: Annotated[
+        bool,
+        typer.Option(
+            "--allow-plaintext-secrets-off-host",
+            help="Serve without TLS on an address that other hosts can reach. Private keys travel in plaintext.",
+        ),
+    ] = False,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder, for this user only, in which accepted objects are kept, so that a restart while a file is "
+            "broken loses nothing. Default: below ~/.local/state/fairlead.",
+            envvar="FAIRLEAD_STATE_DIR",
+        ),
+    ] = None,
+    deletion_grace: Annotated[
+        float, typer.Option(help="Seconds for which an object must be absent before it is removed.")
+    ] = 0.5,
+    strict_secret_names: Annotated[
+        bool,
+        typer.Option(
+            "--strict-secret-names", help="Do not serve Secrets whose names ASM reserves (istio*, prometheus*)."
+        ),
+    ] = False,
+) -> None:
+    """Watch folders of objects, and serve Envoy proxies over xDS.
+
+    For example: fairlead serve examples/canary
+    """
+    try:
+        settings = Settings(
+            paths=tuple(paths),
+            xds_address=parse_address(xds_address, "--xds-address"),
+            xds_socket=xds_socket,
+            admin_address=parse_address(admin_address, "--admin-address"),
+            tls_certificate=tls_cert,
+            tls_key=tls_key,
+            client_authorities=client_ca,
+            allow_plaintext_secrets_off_host=allow_plaintext_secrets_off_host,
+            state_dir=state_dir or default_state_dir(paths),
+            deletion_grace=deletion_grace,
+            strict_secret_names=strict_secret_names,
+        )
+        source = FilesSource(paths=settings.paths, state_dir=settings.state_dir, deletion_grace=settings.deletion_grace)
+        run(settings, source)
+    except (FairleadError, OSError) as error:
+        fail(str(error))
