@@ -23,7 +23,7 @@ def default_state_dir(paths: list[Path]) -> Path | None:
         base = str(Path(home) / ".local" / "state")
     if base is None:
         return None
-    return Path(base) / "fairlead" / xxhash.xxh3_64_hexdigest("\0".join(str(path.absolute()) for path in paths))
+    return Path(base) / "fairlead" / xxhash.xxh3_64_hexdigest("\0".join(str(path.absolute()) for path in paths).encode())
 
 
 def serve(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from fairlead.problems import ObjectKey
-from fairlead.snapshot import wire
+from fairlead.snapshot.wire import content_hash, delta_discovery_response_item, discovery_response_item
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,17 +21,17 @@ class Resource:
     @cached_property
     def version(self) -> str:
         """Hash of the content, so that all replicas give the same version, before and after a restart."""
-        return wire.content_hash(self.body)
+        return content_hash(self.body)
 
     @cached_property
     def state_of_the_world_frame(self) -> bytes:
         """The resource as an item of `DiscoveryResponse.resources`."""
-        return wire.discovery_response_item(self.type_url, self.body)
+        return discovery_response_item(self.type_url, self.body)
 
     @cached_property
     def delta_frame(self) -> bytes:
         """The resource as an item of `DeltaDiscoveryResponse.resources`."""
-        return wire.delta_discovery_response_item(self.type_url, self.name, self.version, self.body)
+        return delta_discovery_response_item(self.type_url, self.name, self.version, self.body)
 
     def __eq__(self, other: object) -> bool:
         return (
