@@ -27,7 +27,7 @@ from fairlead.render import clusters as render_clusters
 from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
 from fairlead.render import tls as render_tls
-from fairlead.resolve import clusters, credentials, listeners, virtual_hosts
+from fairlead.resolve import clusters, credentials, endpoints, listeners, virtual_hosts
 from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
@@ -199,12 +199,12 @@ def endpoint_outcomes(
     outcome = cluster_outcomes(world, selection).get(backend)
     if outcome is None or outcome.value is None or outcome.value.discovery is not Discovery.ASSIGNED:
         return None
-    return clusters.endpoint_assignment(world, selection.namespace, locality, backend)
+    return endpoints.endpoint_assignment(world, selection.namespace, locality, backend)
 
 
 @derived
 def _endpoint_resource(world: World, namespace: str, locality: Locality, backend: Backend) -> Resource | None:
-    outcome = clusters.endpoint_assignment(world, namespace, locality, backend)
+    outcome = endpoints.endpoint_assignment(world, namespace, locality, backend)
     return None if outcome.value is None else render_clusters.endpoint_assignment(outcome.value)
 
 

@@ -11,7 +11,7 @@ from fairlead.cli.output import fail
 from fairlead.errors import FairleadError
 from fairlead.server.run import run
 from fairlead.server.settings import Settings, parse_address
-from fairlead.sources.files import FilesSource
+from fairlead.sources.files.source import FilesSource
 
 Paths = Annotated[list[Path], typer.Argument(help="Folders and files with objects, in YAML or JSON.")]
 
@@ -23,7 +23,9 @@ def default_state_dir(paths: list[Path]) -> Path | None:
         base = str(Path(home) / ".local" / "state")
     if base is None:
         return None
-    return Path(base) / "fairlead" / xxhash.xxh3_64_hexdigest("\0".join(str(path.absolute()) for path in paths).encode())
+    return (
+        Path(base) / "fairlead" / xxhash.xxh3_64_hexdigest("\0".join(str(path.absolute()) for path in paths).encode())
+    )
 
 
 def serve(
@@ -83,7 +85,7 @@ def serve(
             deletion_grace=deletion_grace,
             strict_secret_names=strict_secret_names,
         )
-        source = FilesSource(paths=settings.paths, state_dir=settings.state_dir, deletion_grace=settings.deletion_grace)
+        source = FilesSource(settings.paths, deletion_grace=settings.deletion_grace, state_dir=settings.state_dir)
         run(settings, source)
     except (FairleadError, OSError) as error:
         fail(str(error))

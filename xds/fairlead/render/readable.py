@@ -1,5 +1,6 @@
 """Resources as people read them: Envoy's JSON form, without private keys."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,4 +34,6 @@ def readable(resource: Resource) -> dict[str, Any]:
     message = _MESSAGES[resource.type_url].FromString(resource.body)
     if isinstance(message, Secret) and message.HasField("tls_certificate"):
         message.tls_certificate.private_key.inline_bytes = REDACTED
-    return json_format.MessageToDict(message, preserving_proto_field_name=True, descriptor_pool=POOL)
+    text = json_format.MessageToJson(message, preserving_proto_field_name=True, descriptor_pool=POOL)
+    found: dict[str, Any] = json.loads(text)  # plain dicts throughout, unlike those of MessageToDict
+    return found

@@ -6,27 +6,32 @@ client holds up nobody but itself, and costs one response.
 """
 
 import asyncio
+import contextlib
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NoReturn, Protocol
 
 import grpc
 import structlog
 
 from fairlead.errors import ProtocolError
+from fairlead.problems import ObjectKey
+from fairlead.protocol.delta import DeltaStream
 from fairlead.protocol.events import Acknowledged, Event, Rejected
-from fairlead.protocol.stream import Stream
+from fairlead.protocol.sotw import StateOfTheWorldStream
 from fairlead.resolve.scope import Proxy
 from fairlead.server.hub import Hub
 from fairlead.server.proxies import proxy_of
 from fairlead.server.settings import Settings
 from fairlead.snapshot import types, wire
-from fairlead.snapshot.messages import Node
+from fairlead.snapshot.messages import Node, Response
 from fairlead.snapshot.table import Snapshot, Variant
 
 log = structlog.get_logger()
+
 
 CONTROL_PLANE = "fairlead"
 """`control_plane.identifier` of every response."""
@@ -34,11 +39,11 @@ CONTROL_PLANE = "fairlead"
 _LONGEST_STATUS_TEXT = 1000
 """Trailers that are longer break the connection (gRPC's limit of 8 KiB for headers)."""
 
-_SERVICES: Mapping[str, tuple[str, str, str | None]] = {
+_SERVICES: Mapping[str, tuple[str, str, str]] = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService": (
         "StreamAggregatedResources",
         "DeltaAggregatedResources",
-        None,
+        "",
     ),
     "envoy.service.cluster.v3.ClusterDiscoveryService": ("StreamClusters", "DeltaClusters", types.CLUSTER),
     "envoy.service.endpoint.v3.EndpointDiscoveryService": (
@@ -51,14 +56,7 @@ _SERVICES: Mapping[str, tuple[str, str, str | None]] = {
     "envoy.service.route.v3.VirtualHostDiscoveryService": ("", "DeltaVirtualHosts", types.VIRTUAL_HOST),
     "envoy.service.secret.v3.SecretDiscoveryService": ("StreamSecrets", "DeltaSecrets", types.SECRET),
 }
-"""Service -> its methods for the state of the world and for delta, and its type; None: all types on one stream."""
-
-_METHODS: Mapping[str, tuple[Variant, str | None]] = {
-    f"/{service}/{method}": (variant, type_url)
-    for service, (state_of_the_world, delta, type_url) in _SERVICES.items()
-    for method, variant in ((state_of_the_world, Variant.STATE_OF_THE_WORLD), (delta, Variant.DELTA))
-    if method
-}
+"""Service -> its methods for the state of the world and for delta, and its type; empty: all types on one stream."""
 
 _OPTIONS = (
     # Envoy pings every few seconds, as it should; gRPC would end the connection for it.
@@ -80,37 +78,53 @@ _OPTIONS = (
 )
 
 
-class Connection:
+class _Context(Protocol):
+    """A call as it is used here; grpc's own types leave out that `read` may tell that there is no more."""
+
+    async def read(self) -> object: ...
+
+    async def write(self, message: bytes, /) -> None: ...
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
+
+    def peer(self) -> str: ...
+
+
+class Connection(ABC):
     """One stream of one client."""
 
+    stream: StateOfTheWorldStream | DeltaStream
+    variant: ClassVar[Variant]
     _ids = itertools.count(1)
 
-    def __init__(self, node: Node, peer: str, variant: Variant, type_url: str | None) -> None:
-        """Raises `ProtocolError` when the node cannot be understood."""
+    def __init__(self, peer: str) -> None:
         self.number = next(self._ids)
-        self.node = node
         self.peer = peer
-        self.variant = variant
-        self.proxy: Proxy = proxy_of(node, delta=variant is Variant.DELTA)
+        self.node = Node("")
+        self.proxy = Proxy()
         self.connected_at = time.monotonic()
-        self.stream = Stream(variant, type_url)
         self.refusals: dict[str, Rejected] = {}
         """Type -> the last response that was refused, until one is accepted."""
+        self.offered = asyncio.Event()
+        """Set when there has been something to serve from."""
         self._woken = asyncio.Event()
 
-    def offer(self, snapshot: Snapshot) -> None:
-        """Serve from this snapshot from now on."""
-        self.stream.offer(snapshot, time.monotonic())
-        self._woken.set()
+    @abstractmethod
+    def _receive(self, data: bytes) -> None: ...
 
-    def wake(self) -> None:
-        """Look for something to send."""
-        self._woken.set()
+    @abstractmethod
+    def _encode(self, response: Response) -> bytes: ...
+
+    def open(self, data: bytes) -> None:
+        """Take in the first request, which says who the client is; raises `ProtocolError` as `receive` does."""
+        self.receive(data)
+        self.node = self.stream.node or self.node
+        self.proxy = proxy_of(self.node, delta=self.variant is Variant.DELTA)
 
     def receive(self, data: bytes) -> None:
         """Take in a request; raises `ProtocolError` when it cannot be understood."""
-        decode = wire.decode_delta_discovery_request if self.variant is Variant.DELTA else wire.decode_discovery_request
-        for event in self.stream.receive(decode(data), time.monotonic()):
+        self._receive(data)
+        for event in self.stream.events():
             self._note(event)
         self._woken.set()
 
@@ -119,20 +133,94 @@ class Connection:
             self.refusals.pop(event.type_url, None)
         elif isinstance(event, Rejected):
             self.refusals[event.type_url] = event
+            log.error(
+                "a proxy refused resources",
+                proxy=self.node.id,
+                type=types.SHORT_NAMES[event.type_url],
+                error=event.error.message,
+                objects=[str(key) for key in self.objects_refused(event.type_url)],
+            )
 
-    async def write(self, send: Callable[[bytes], Any]) -> None:
+    def objects_refused(self, type_url: str) -> tuple[ObjectKey, ...]:
+        """The objects that the last refusal of a type is about.
+
+        They are those of the resources that the proxy names in its words; of all resources of the response when it
+        names none.
+        """
+        refusal = self.refusals.get(type_url)
+        if refusal is None:
+            return ()
+        named = [resource for resource in refusal.resources if resource.name in refusal.error.message]
+        return tuple(sorted({key for resource in named or refusal.resources for key in resource.origin}))
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Serve from this snapshot from now on."""
+        self.stream.offer(snapshot, time.monotonic())
+        self.offered.set()
+        self._woken.set()
+
+    def wake(self) -> None:
+        """The tables have changed."""
+        if self.stream.changed(time.monotonic()):
+            self._woken.set()
+
+    async def write(self, send: Callable[[bytes], Awaitable[None]]) -> None:
         """Send what is due, until cancelled."""
-        encode = wire.delta_discovery_response if self.variant is Variant.DELTA else wire.discovery_response
         while True:
-            while (response := self.stream.next_response(time.monotonic())) is not None:
-                await send(encode(response, CONTROL_PLANE))
             self._woken.clear()
-            deadline = self.stream.deadline
-            try:
+            await self.flush(send)
+            deadline = self.stream.wake_at
+            # At the deadline, what waited for an acknowledgement waits no longer.
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
                     await self._woken.wait()
-            except TimeoutError:
-                pass  # something that waited for an acknowledgement waits no longer
+
+    async def flush(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+        """Send what can be sent now."""
+        while (response := self.stream.next_response(time.monotonic())) is not None:
+            await send(self._encode(response))
+
+
+class StateOfTheWorldConnection(Connection):
+    """A stream of the state-of-the-world variant."""
+
+    stream: StateOfTheWorldStream
+    variant = Variant.STATE_OF_THE_WORLD
+
+    def __init__(self, peer: str, type_url: str) -> None:
+        super().__init__(peer)
+        self.stream = StateOfTheWorldStream(type_url)
+
+    def _receive(self, data: bytes) -> None:
+        self.stream.receive(wire.decode_discovery_request(data))
+
+    def _encode(self, response: Response) -> bytes:
+        return wire.discovery_response(response, CONTROL_PLANE)
+
+
+class DeltaConnection(Connection):
+    """A stream of the incremental variant."""
+
+    stream: DeltaStream
+    variant = Variant.DELTA
+
+    def __init__(self, peer: str, type_url: str) -> None:
+        super().__init__(peer)
+        self.stream = DeltaStream(type_url)
+
+    def _receive(self, data: bytes) -> None:
+        self.stream.receive(wire.decode_delta_discovery_request(data))
+
+    def _encode(self, response: Response) -> bytes:
+        return wire.delta_discovery_response(response, CONTROL_PLANE)
+
+
+_METHODS: Mapping[str, tuple[Callable[[str, str], Connection], str]] = {
+    f"/{service}/{method}": (connection, type_url)
+    for service, (state_of_the_world, delta, type_url) in _SERVICES.items()
+    for method, connection in ((state_of_the_world, StateOfTheWorldConnection), (delta, DeltaConnection))
+    if method
+}
 
 
 class XdsServer:
@@ -165,43 +253,43 @@ class XdsServer:
         """Take no new streams, and end the others within `grace` seconds."""
         await self._server.stop(grace)
 
-    async def _serve(
-        self, context: grpc.aio.ServicerContext[bytes, bytes], variant: Variant, type_url: str | None
-    ) -> None:
-        connection: Connection | None = None
+    async def _serve(self, connection: Connection, context: _Context) -> None:
         writer: asyncio.Task[None] | None = None
         try:
-            while (data := await context.read()) is not grpc.aio.EOF:
-                if connection is None:
-                    connection = self._connect(data, context.peer(), variant, type_url)
-                    connection.receive(data)
-                    self._hub.connect(connection)
+            while isinstance(data := await context.read(), bytes):
+                if writer is None:
+                    connection.open(data)
+                    self._connect(connection)
                     writer = asyncio.create_task(connection.write(context.write))
                 else:
                     connection.receive(data)
-            if connection is not None:
-                await self._finish(connection, context)
+            if writer is not None:
+                await self._finish(connection, writer, context)
         except ProtocolError as error:
-            log.warning("a client broke the protocol", peer=context.peer(), error=str(error))
+            log.warning("a client broke the protocol", peer=connection.peer, error=str(error))
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error)[:_LONGEST_STATUS_TEXT])
         finally:
             if writer is not None:
                 writer.cancel()
-            if connection is not None:
                 self._disconnect(connection)
 
-    def _connect(self, data: bytes, peer: str, variant: Variant, type_url: str | None) -> Connection:
-        decode = wire.decode_delta_discovery_request if variant is Variant.DELTA else wire.decode_discovery_request
-        connection = Connection(decode(data).node or Node(""), peer, variant, type_url)
+    async def _finish(self, connection: Connection, writer: asyncio.Task[None], context: _Context) -> None:
+        """The client says no more, but may still listen: send what it has asked for, then end the stream."""
+        await connection.offered.wait()
+        writer.cancel()
+        await asyncio.wait([writer])
+        await connection.flush(context.write)
+
+    def _connect(self, connection: Connection) -> None:
         self.connections.add(connection)
+        self._hub.connect(connection)
         log.info(
             "proxy connected",
             proxy=connection.node.id,
-            peer=peer,
-            protocol=variant.value,
             namespace=connection.proxy.namespace,
+            protocol=connection.variant.value,
+            peer=connection.peer,
         )
-        return connection
 
     def _disconnect(self, connection: Connection) -> None:
         self.connections.discard(connection)
@@ -210,17 +298,17 @@ class XdsServer:
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, serve: Any) -> None:
+    def __init__(self, serve: Callable[[Connection, _Context], Awaitable[None]]) -> None:
         self._serve = serve
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
         found = _METHODS.get(handler_call_details.method)
         if found is None:
             return None
-        variant, type_url = found
+        connection, type_url = found
 
-        async def handle(_: Any, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
-            await self._serve(context, variant, type_url)
+        async def handle(_: Any, context: _Context) -> None:
+            await self._serve(connection(context.peer(), type_url), context)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 

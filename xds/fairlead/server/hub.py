@@ -14,7 +14,7 @@ from typing import Protocol
 import structlog
 
 from fairlead import translation
-from fairlead.problems import Problem, Severity
+from fairlead.problems import ObjectKey, Position, Problem, Severity
 from fairlead.resolve.scope import Proxy
 from fairlead.resolve.selection import selection_problems
 from fairlead.server.groups import Fleet, GroupKey, Groups, selections
@@ -180,6 +180,10 @@ class Hub:
             _log_problem(self._problems[problem])
         for problem in before.keys() - self._problems.keys():
             log.info("solved", **_problem_fields(before[problem]))
+
+    def locate_object(self, key: ObjectKey) -> Position | None:
+        """Where an object is written."""
+        return self._source.locate(key, ())
 
     def _place(self, problem: Problem) -> Problem:
         if problem.position is None and problem.key is not None:
