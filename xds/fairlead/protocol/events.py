@@ -1,0 +1,71 @@
+"""What happened on a stream, for those who watch: logs, metrics, status, containment."""
+
+import enum
+from dataclasses import dataclass
+
+from fairlead.snapshot.messages import ErrorDetail
+from fairlead.snapshot.resource import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """A client wants other names of a type than before."""
+
+    type_url: str
+    added: frozenset[str]
+    removed: frozenset[str]
+    wildcard: bool
+    """Whether it wants everything of the type, besides the names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """A client has taken in a response, which does not mean that it serves it yet."""
+
+    type_url: str
+    nonce: str
+    version: str
+    resources: tuple[Resource, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A client has refused a response. Envoy applies the faultless resources of it all the same."""
+
+    type_url: str
+    nonce: str
+    version: str
+    resources: tuple[Resource, ...]
+    removed: tuple[str, ...]
+    error: ErrorDetail
+    """In the client's words, which name the resources at fault if they do."""
+
+
+Event = Subscribed | Acknowledged | Rejected
+
+
+class SyncState(enum.StrEnum):
+    """How a client and what it is offered of a type stand to each other."""
+
+    NOT_SENT = "not sent"
+    SYNCED = "synced"
+    """Everything has been sent and acknowledged."""
+    STALE = "stale"
+    """Something is under way, or waits for the acknowledgement of something else."""
+    REJECTED = "rejected"
+    """The newest response was refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeStatus:
+    """How a client stands with one type."""
+
+    state: SyncState
+    version: str
+    """Of the response that was acknowledged last; empty when none was."""
+    error: ErrorDetail | None
+    """Why the newest response was refused, if it was."""
+    wildcard: bool
+    names: frozenset[str]
+    """What is subscribed to by name."""

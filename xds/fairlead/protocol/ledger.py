@@ -1,0 +1,160 @@
+"""What a client has been offered of one type, told by how it differs from the table that it is offered from.
+
+A client in step holds what the table held at a mark. All else are exceptions:
+
+`due`
+    Names that it has asked for, and that have not been answered since.
+`behind`
+    Names that it holds in another version than the table does, or that only one of the two holds.
+`kept`
+    Names that the table has lost, but that the client is to keep until nothing of it refers to them.
+
+So memory and work are those of the difference, not of the table.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+from fairlead.protocol.rules import EMPTY, REMOVAL_WAITS_FOR
+from fairlead.protocol.subscription import Subscription, shared
+from fairlead.snapshot.resource import Resource
+from fairlead.snapshot.table import Table
+
+REMOVAL_PATIENCE = 15.0
+"""Seconds that a removal waits for acknowledgements, so that a client that is stuck does not keep everything for ever.
+Envoy itself waits as long for a resource before it goes on without (`ConfigSource.initial_fetch_timeout`)."""
+
+_NOTHING: frozenset[str] = frozenset()
+_UNKNOWN = ""
+"""The version of which it is not known, or does not matter, which one the client holds: it is sent anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A resource that has left the table, and until when the client keeps it at the latest."""
+
+    resource: Resource
+    until: float
+
+
+class Ledger:
+    """What one client has been offered of one type."""
+
+    __slots__ = ("_keeps", "_mark", "behind", "due", "kept", "subscription", "table")
+
+    def __init__(self, table: Table, subscription: Subscription, claims: Mapping[str, str]) -> None:
+        """Begin with a client that says that it holds `claims`, versions by name."""
+        self.table = table
+        self.subscription = subscription
+        self.behind: dict[str, str | None] = {}
+        self.kept: dict[str, Kept] = {}
+        self._keeps = table.type_url in REMOVAL_WAITS_FOR
+        self._mark = table.mark
+        self.due = table.names() if subscription.wildcard else _NOTHING
+        if subscription.names:
+            self.due = shared(self.due | subscription.names)
+        if claims:
+            self.due = shared(self.due.difference(claims))
+            self._compare(claims)
+
+    def _compare(self, claims: Mapping[str, str]) -> None:
+        versions, empty = self.table.versions(), EMPTY.get(self.table.type_url)
+        for name, held in [claim for claim in claims.items() if versions.get(claim[0]) != claim[1]]:
+            told_absent = empty is not None and name not in versions and held == empty(name).version
+            if name in self.subscription and not told_absent:
+                self.behind[name] = held
+
+    def get(self, name: str) -> Resource | None:
+        """What the client is offered under that name."""
+        kept = self.kept.get(name)
+        return kept.resource if kept else self.table.get(name)
+
+    def pending(self) -> frozenset[str]:
+        """The names that have to be sent, or told to be gone."""
+        return self.due.union(self.behind) if self.behind else self.due
+
+    def holds(self, name: str) -> bool:
+        """Whether the client may hold something under a pending or a changing name."""
+        return name not in self.due and self.behind.get(name, _UNKNOWN) is not None
+
+    def new(self, names: frozenset[str]) -> frozenset[str]:
+        """Those of the pending `names` that the client does not hold in any version."""
+        return (self.due & names).union(name for name, held in self.behind.items() if held is None and name in names)
+
+    def offered(self, names: frozenset[str]) -> None:
+        """Note that the client has been offered `names` as they are now."""
+        if self.due:
+            self.due = _NOTHING if self.due <= names else shared(self.due - names)
+        for name in self.behind.keys() & names:
+            del self.behind[name]
+
+    # --- The client's side changes ---
+
+    def resubscribe(self, subscription: Subscription, asked: frozenset[str]) -> None:
+        """The client wants other names than before; `asked` have to be sent whatever it holds."""
+        before, self.subscription = self.subscription, subscription
+        if subscription.wildcard and not before.wildcard:
+            asked = asked | self.table.names()
+        if (before.wildcard and not subscription.wildcard) or before.names - subscription.names:
+            self.due = shared(frozenset(name for name in self.due if name in subscription))
+            for exceptions in (self.behind, self.kept):
+                for name in [name for name in exceptions if name not in subscription]:
+                    del exceptions[name]
+        if asked:
+            self.due = shared(self.due | asked)
+
+    def ask(self, names: frozenset[str]) -> None:
+        """The client asks for these once more: it may hold nothing of them."""
+        self.due = shared(self.due | names) if self.due else names
+
+    def renew(self, names: frozenset[str]) -> None:
+        """The client has to be sent these once more, or told that they are gone; it may well hold them."""
+        self.behind.update(dict.fromkeys(names - self.due, _UNKNOWN))
+
+    # --- The table's side changes ---
+
+    def catch_up(self, now: float) -> None:
+        """Take note of what has changed in the table."""
+        if self._mark is not self.table.mark:
+            before, self._mark = self._mark.before(), self.table.mark
+            for name, resource in before.items():
+                if name in self.subscription:
+                    self._note(name, resource, now)
+
+    def move(self, table: Table, now: float) -> None:
+        """Go on with another table."""
+        if table is self.table:
+            return
+        self.catch_up(now)
+        old, self.table, self._mark = self.table, table, table.mark
+        names = (
+            chain(old.names(), table.names() - old.names()) if self.subscription.wildcard else self.subscription.names
+        )
+        for name in names:
+            self._note(name, old.get(name), now)
+
+    def _note(self, name: str, before: Resource | None, now: float) -> None:
+        # That the table had `before` under that name, when the client was in step but for the exceptions.
+        current, kept = self.table.get(name), self.kept.pop(name, None)
+        if kept is None and current is None and before is not None and self._keeps and self.holds(name):
+            kept = Kept(before, now + REMOVAL_PATIENCE)
+        if kept is not None and current is None:
+            self.kept[name] = kept
+            current = kept.resource
+        if name not in self.due:
+            held = self.behind.pop(name, _version(kept.resource if kept else before))
+            if held != _version(current):
+                self.behind[name] = held
+
+    def release(self, until: float = math.inf) -> None:
+        """Stop to keep what would have been kept until then at the latest."""
+        for name, kept in list(self.kept.items()):
+            if kept.until <= until:
+                del self.kept[name]
+                self.behind.setdefault(name, kept.resource.version)
+
+
+def _version(resource: Resource | None) -> str | None:
+    return resource.version if resource is not None else None

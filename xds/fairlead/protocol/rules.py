@@ -1,0 +1,48 @@
+"""In which ways the resource types differ, as data; all other code is the same for all of them.
+
+Sources: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, and what Envoy 1.40 was seen to do.
+"""
+
+from collections.abc import Callable, Mapping
+
+from fairlead.snapshot.absent import empty_cluster_load_assignment, empty_route_configuration
+from fairlead.snapshot.resource import Resource
+from fairlead.snapshot.types import (
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    SECRET,
+    VIRTUAL_HOST,
+)
+
+IMPLICIT_WILDCARD = frozenset({CLUSTER, LISTENER, VIRTUAL_HOST})
+"""Types of which a client that names none wants all. A client that names no endpoints, routes or secrets has none to
+name yet. A request for virtual hosts names none either, and takes those that it is sent unasked."""
+
+FULL_STATE = frozenset({CLUSTER, LISTENER})
+"""Types of which a state-of-the-world response is complete: what is absent from it is deleted."""
+
+DELTA_ONLY = frozenset({VIRTUAL_HOST})
+"""Types that only the incremental variant has."""
+
+UNDIVIDED = frozenset({VIRTUAL_HOST})
+"""Types that are never split by size: a domain that moves from one virtual host to another does so within one
+response, and a listener that has got the first part would answer 404 for the rest. Only Envoy asks for them, whose
+own gRPC client takes messages of any size."""
+
+REMOVAL_WAITS_FOR: Mapping[str, tuple[str, ...]] = {
+    ROUTE_CONFIGURATION: (LISTENER,),
+    CLUSTER: (LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST),
+    CLUSTER_LOAD_ASSIGNMENT: (CLUSTER,),
+    SECRET: (CLUSTER, LISTENER),
+}
+"""Make before break, the second half: a removal of the type waits until the types that can refer to it have been sent
+and acknowledged. A cluster that is removed while a route still uses it answers 503."""
+
+EMPTY: Mapping[str, Callable[[str], Resource]] = {
+    CLUSTER_LOAD_ASSIGNMENT: empty_cluster_load_assignment,
+    ROUTE_CONFIGURATION: empty_route_configuration,
+}
+"""Types whose absence is told by an empty resource of the name that was asked for. Of other types, names are in
+`removed_resources` (delta) or in `resource_errors` only, which Envoy ignores."""

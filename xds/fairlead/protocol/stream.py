@@ -1,0 +1,150 @@
+"""One stream: the conversations about all types, and the order among them.
+
+- Make before break: responses go out in the order of `types.SEND_ORDER`. No type waits for the acknowledgement of
+  another, for Envoy withholds that of clusters until it has their endpoints. But removals wait, for those of the types
+  that can refer to what is removed (`rules.REMOVAL_WAITS_FOR`).
+- Endpoints follow every changed cluster, changed or not: Envoy lets the cluster warm until they come, for 15 seconds
+  by default, and does not ask for them in the incremental variant. An endpoint assignment is named like its cluster.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Generic
+
+from fairlead.errors import ProtocolError
+from fairlead.protocol.conversation import Conversation, Draft, RequestT
+from fairlead.protocol.events import Event, TypeStatus
+from fairlead.protocol.rules import REMOVAL_WAITS_FOR
+from fairlead.snapshot.messages import Node, Response
+from fairlead.snapshot.table import Snapshot
+from fairlead.snapshot.types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT
+
+
+class Stream(ABC, Generic[RequestT]):
+    """The state of one stream. `type_url` is given for streams that serve one type only."""
+
+    types: ClassVar[tuple[str, ...]]
+    """What can be asked for, in the order in which it is sent."""
+
+    def __init__(self, type_url: str = "") -> None:
+        self.node: Node | None = None
+        """Who the client says that it is; from its first request that says so."""
+        self._only = type_url
+        self._snapshot: Snapshot | None = None
+        self._conversations: dict[str, Conversation[RequestT]] = {}
+        self._nonces = 0
+        self._events: list[Event] = []
+
+    # --- Input ---
+
+    def receive(self, request: RequestT) -> None:
+        """Take in a request. Raises `ProtocolError` when the stream has to be ended for it.
+
+        Types that are not served are ignored: a client that asks for one may need the others.
+        """
+        type_url = request.type_url or self._only
+        if not type_url:
+            raise ProtocolError("a request on an aggregated stream must name a type_url")
+        if self._only and type_url != self._only:
+            raise ProtocolError(f"a request for {type_url} on a stream of {self._only}")
+        self.node = self.node or request.node
+        if type_url not in self.types:
+            return
+        conversation = self._conversations.get(type_url)
+        if conversation is not None:
+            conversation.receive(request)
+            return
+        conversation = self._converse(type_url)
+        conversation.receive(request)
+        conversations = {**self._conversations, type_url: conversation}
+        self._conversations = {
+            type_url: conversations[type_url] for type_url in self.types if type_url in conversations
+        }
+        if self._snapshot is not None:
+            conversation.serve(self._snapshot.tables[type_url])
+
+    @abstractmethod
+    def _converse(self, type_url: str) -> Conversation[RequestT]:
+        """Begin with a type."""
+
+    def offer(self, snapshot: Snapshot, now: float) -> None:
+        """Serve from `snapshot` from now on: what differs from what has been sent is sent, no more.
+
+        Nothing is answered before the first time.
+        """
+        self._snapshot = snapshot
+        for type_url, conversation in self._conversations.items():
+            if conversation.ledger is None:
+                conversation.serve(snapshot.tables[type_url])
+            else:
+                conversation.ledger.move(snapshot.tables[type_url], now)
+
+    def changed(self, now: float) -> bool:
+        """Take note of changes of the tables; returns whether `next_response` may have something.
+
+        Whoever changes tables calls it, when all tables of the snapshot belong to one state of the world.
+        """
+        for conversation in self._conversations.values():
+            if conversation.ledger is not None:
+                conversation.ledger.catch_up(now)
+        return any(conversation.free and conversation.waiting for conversation in self._conversations.values())
+
+    # --- Output ---
+
+    def next_response(self, now: float) -> Response | None:
+        """The response to send next, made of the newest state; None when there is none for the time being.
+
+        There may be one after the next call of `receive`, `offer` or `changed`, and at `wake_at`.
+        """
+        self.changed(now)
+        while True:
+            self._release(now)
+            ready = [
+                conversation
+                for conversation in self._conversations.values()
+                if conversation.free and conversation.ready
+            ]
+            for conversation in ready:
+                draft = conversation.draft()
+                if draft is not None:
+                    self._nonces += 1
+                    self._sent(conversation.type_url, draft)
+                    return conversation.send(draft, str(self._nonces))
+            if not ready:
+                return None
+
+    def _release(self, now: float) -> None:
+        # In reverse, so that a removal that has nothing to wait for any more does not hold up those behind it.
+        for type_url, conversation in reversed(self._conversations.items()):
+            if conversation.ledger is not None and conversation.ledger.kept:
+                referrers = (self._conversations.get(referrer) for referrer in REMOVAL_WAITS_FOR[type_url])
+                if all(referrer is None or referrer.settled for referrer in referrers):
+                    conversation.ledger.release()
+                else:
+                    conversation.ledger.release(until=now)
+
+    def _sent(self, type_url: str, draft: Draft) -> None:
+        endpoints = self._conversations.get(CLUSTER_LOAD_ASSIGNMENT)
+        if type_url == CLUSTER and endpoints is not None and endpoints.ledger is not None:
+            endpoints.ledger.renew(draft.changed & endpoints.subscription.names)
+
+    @property
+    def wake_at(self) -> float | None:
+        """When `next_response` has to be called at the latest, if nothing else happens: the time that `now` is of."""
+        return min(
+            (
+                item.until
+                for conversation in self._conversations.values()
+                if conversation.ledger is not None
+                for item in conversation.ledger.kept.values()
+            ),
+            default=None,
+        )
+
+    def events(self) -> list[Event]:
+        """What has happened since the last call."""
+        events, self._events[:] = list(self._events), []
+        return events
+
+    def status(self) -> dict[str, TypeStatus]:
+        """How the client stands, by the types that it has asked for."""
+        return {type_url: conversation.status for type_url, conversation in self._conversations.items()}
