@@ -222,7 +222,7 @@ class _Walk:
                 return self.model(cls, value, path, enclosing)
             case _List(item_kind):
                 if not isinstance(value, list):
-                    return self._wrong_type("a list", value, path, "put a - before it")
+                    return self._wrong_type("a list", value, path, "write a list, with - before each of its elements")
                 return [self._value(item_kind, item, (*path, index), enclosing) for index, item in enumerate(value)]
             case _Map(value_kind):
                 if not isinstance(value, dict):
@@ -243,15 +243,18 @@ class _Walk:
         """The fields of a Struct that are known, by the API's names."""
         fields = _fields(cls)
         if not isinstance(value, dict):
-            hint = f"its fields are {', '.join(fields)}" if len(fields) <= 6 else ""  # more would be no help
+            names = "its field is" if len(fields) == 1 else "its fields are"
+            hint = f"{names} {', '.join(fields)}" if len(fields) <= 6 else ""  # more would be no help
             return self._wrong_type("a mapping", value, path, hint)
         enclosing = (*enclosing, (cls, path))
         written: dict[str, str] = {}
         result: dict[str, Any] = {}
+        strict = cls.__struct_config__.forbid_unknown_fields
         for key, item in value.items():
-            name = _field_name(cls, key)
+            # What Kubernetes itself writes has one spelling; there msgspec drops any other without asking here.
+            name = _field_name(cls, key) if strict or key in fields else None
             if name is None:
-                if cls.__struct_config__.forbid_unknown_fields and key not in getattr(cls, "ignored", ()):
+                if strict and key not in getattr(cls, "ignored", ()):
                     self._unknown_field(key, enclosing)
             elif name in written:
                 message = f"{key!r} is the same field as {written[name]!r}"

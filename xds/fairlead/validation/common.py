@@ -7,9 +7,9 @@ import functools
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sized
 
-import re2  # type: ignore[import-untyped]
+import re2
 
 from fairlead.models.base import Model
 from fairlead.problems import FieldPath, Problem, error, warning
@@ -127,6 +127,12 @@ def regex(pattern: str, path: FieldPath) -> Iterator[Problem]:
         )
 
 
+def at_most(values: Sized, limit: int, path: FieldPath) -> Iterator[Problem]:
+    """A list or mapping that the API bounds."""
+    if len(values) > limit:
+        yield error("too-many", f"there are {len(values)} entries, {limit} are allowed", path=path)
+
+
 def unique(values: Iterable[tuple[Hashable, FieldPath]], what: str) -> Iterator[Problem]:
     """Values that must differ from each other, each with its path; `what` names one of them."""
     seen: Counter[Hashable] = Counter()
@@ -140,17 +146,18 @@ def at_most_one(model: Model, fields: tuple[str, ...], path: FieldPath) -> Itera
     """At most one of some fields, by their names in Python, may be set, which is: be other than None."""
     given = [field for field in fields if getattr(model, field) is not None]
     if len(given) > 1:
-        names = _api_names(model, given)
+        names = [api_name(model, field) for field in given]
         yield error("one-of", f"only one of {', '.join(names)} can be set", path=(*path, names[1]))
 
 
 def exactly_one(model: Model, fields: tuple[str, ...], path: FieldPath) -> Iterator[Problem]:
     """One of some fields, by their names in Python, has to be set, which is: be other than None."""
     if all(getattr(model, field) is None for field in fields):
-        yield error("one-of", f"one of {', '.join(_api_names(model, fields))} has to be set", path=path)
+        names = ", ".join(api_name(model, field) for field in fields)
+        yield error("one-of", f"one of {names} has to be set", path=path)
     yield from at_most_one(model, fields, path)
 
 
-def _api_names(model: Model, fields: Iterable[str]) -> list[str]:
-    names = dict(zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True))
-    return [names[field] for field in fields]
+def api_name(model: Model, field: str) -> str:
+    """The API's name of a field, by its name in Python."""
+    return model.__struct_encode_fields__[model.__struct_fields__.index(field)]
