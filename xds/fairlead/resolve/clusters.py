@@ -1,0 +1,364 @@
+"""Clusters: how the endpoints of a backend are found and talked to.
+
+What is not translated is told of where it is written. Numbers that are 0 in a DestinationRule mean no limit.
+"""
+
+from collections.abc import Iterator
+
+from fairlead.derive import derived
+from fairlead.intent import (
+    Backend,
+    Cluster,
+    ConnectionPool,
+    Discovery,
+    HashKey,
+    HashKeyKind,
+    LoadBalancer,
+    LoadBalancing,
+    LocalityEndpoints,
+    OutlierDetection,
+    TcpKeepalive,
+    UpstreamProtocol,
+)
+from fairlead.models.istio import destination_rule as models
+from fairlead.models.istio.service_entry import Resolution
+from fairlead.problems import Problem, error, warning
+from fairlead.resolve import destination_rules, endpoints, localities, services, upstream_tls
+from fairlead.resolve.destination_rules import Located, Policy
+from fairlead.resolve.outcome import Outcome
+from fairlead.resolve.scope import Locality
+from fairlead.resolve.services import PortProtocol, ServiceView
+from fairlead.world import World
+
+_DISCOVERY = {
+    Resolution.NONE: Discovery.ASSIGNED,
+    Resolution.STATIC: Discovery.ASSIGNED,
+    Resolution.DNS: Discovery.STRICT_DNS,
+    Resolution.DNS_ROUND_ROBIN: Discovery.LOGICAL_DNS,
+}
+_PROTOCOLS = {
+    PortProtocol.HTTP: UpstreamProtocol.HTTP1,
+    PortProtocol.UNKNOWN: UpstreamProtocol.HTTP1,
+    PortProtocol.HTTP2: UpstreamProtocol.HTTP2,
+    PortProtocol.HTTPS: UpstreamProtocol.TCP,
+    PortProtocol.TLS: UpstreamProtocol.TCP,
+    PortProtocol.TCP: UpstreamProtocol.TCP,
+}
+_ALGORITHMS = {
+    models.SimpleLB.ROUND_ROBIN: LoadBalancing.ROUND_ROBIN,
+    models.SimpleLB.RANDOM: LoadBalancing.RANDOM,
+}
+"""Every other one is LEAST_REQUEST, Istio's default."""
+_DEFAULT_RING_SIZE = 1024
+_DEFAULTS = ConnectionPool()
+_PROXY_PROTOCOL_VERSIONS = {models.ProxyProtocolVersion.V1: 1, models.ProxyProtocolVersion.V2: 2}
+
+
+@derived
+def cluster(world: World, namespace: str, backend: Backend) -> Outcome[Cluster | None]:
+    """How proxies of a namespace talk to a backend.
+
+    None when the service, its port or the subset is unknown (`services.find`, `ServiceView.port` and
+    `destination_rules.subset_labels` tell which), or when its endpoints cannot be found.
+    """
+    view = services.find(world, namespace, backend.host)
+    port = None if view is None else view.port(backend.port)
+    if view is None or port is None or destination_rules.subset_labels(world, namespace, backend) is None:
+        return Outcome(None)
+    discovery = _DISCOVERY.get(view.resolution)
+    if discovery is None:
+        return Outcome(None, (_undiscoverable(view),))
+    policy = destination_rules.policy(world, namespace, backend)
+    pool = None if policy.connection_pool is None else policy.connection_pool.value
+    protocol = _protocol(port.protocol, pool, originates=upstream_tls.is_originated(policy.tls))
+    tls = upstream_tls.originate(policy.tls, view, protocol)
+    found: tuple[LocalityEndpoints, ...] = ()
+    problems = [*_of_service(world, namespace, view), *policy.problems, *_of_policy(policy, protocol), *tls.problems]
+    origin = dict.fromkeys((view.key, *policy.origin))
+    if discovery is not Discovery.ASSIGNED:
+        resolved = endpoints.members(world, namespace, backend)
+        found = localities.arrange(resolved.members, Locality(), localities.LocalityRules())
+        problems += [*resolved.problems, *_of_resolved(policy, view, found)]
+        origin.update(dict.fromkeys(resolved.origin))
+        if discovery is Discovery.LOGICAL_DNS:
+            found = _first(found)
+    return Outcome(
+        Cluster(
+            backend=backend,
+            discovery=discovery,
+            protocol=protocol,
+            origin=tuple(origin),
+            localities=found,
+            load_balancer=_load_balancer(policy),
+            connection_pool=_connection_pool(pool, protocol),
+            outlier_detection=_outlier_detection(policy),
+            tls=tls.value,
+            proxy_protocol_version=None
+            if policy.proxy_protocol is None
+            else _PROXY_PROTOCOL_VERSIONS[policy.proxy_protocol.value.version],
+            locality_weighted=discovery is Discovery.ASSIGNED
+            and endpoints.locality_rules(world, namespace, backend).weighted,
+        ),
+        tuple(problems),
+    )
+
+
+@derived
+def hash_keys(world: World, namespace: str, backend: Backend) -> tuple[HashKey, ...]:
+    """What decides to which endpoint of a backend a request sticks; empty when nothing does."""
+    settings = destination_rules.policy(world, namespace, backend).load_balancer
+    consistent = None if settings is None else settings.value.consistent_hash
+    if consistent is None:
+        return ()
+    if consistent.http_header_name:
+        return (HashKey(HashKeyKind.HEADER, consistent.http_header_name),)
+    if consistent.http_cookie is not None:
+        cookie = consistent.http_cookie
+        return (HashKey(HashKeyKind.COOKIE, cookie.name, cookie_ttl=cookie.ttl, cookie_path=cookie.path),)
+    if consistent.http_query_parameter_name:
+        return (HashKey(HashKeyKind.QUERY_PARAMETER, consistent.http_query_parameter_name),)
+    return (HashKey(HashKeyKind.SOURCE_IP),) if consistent.use_source_ip else ()
+
+
+# --- Discovery --------------------------------------------------------------------------------------------------------
+
+
+def _undiscoverable(view: ServiceView) -> Problem:
+    return error(
+        "not-supported",
+        f"{view.host} is not reached: resolution {view.resolution.value} is not supported",
+        key=view.key,
+        path=("spec", "resolution"),
+        hint="Use resolution DNS, with a ServiceEntry for each host",
+    )
+
+
+def _of_service(world: World, namespace: str, view: ServiceView) -> Iterator[Problem]:
+    for key in services.claimants(world, namespace, view.host)[1:]:
+        message = f"{view.host} is served by {view.key}, which comes first, so that it has no effect here"
+        yield warning("host-conflict", message, key=key, path=("spec", "hosts"), hint="Keep one of them")
+    if view.resolution is Resolution.NONE:
+        message = f"resolution NONE tells a gateway no address of {view.host}: only endpoints that are listed are used"
+        hint = "Use resolution DNS, or STATIC with endpoints"
+        yield warning("no-resolution", message, key=view.key, path=("spec", "resolution"), hint=hint)
+    if view.traffic_distribution == "PreferSameNode":
+        message = "PreferSameNode is taken as PreferSameZone, because proxies do not tell their nodes"
+        path = ("spec", "trafficDistribution")
+        yield warning("not-supported", message, key=view.key, path=path, hint="Use PreferSameZone")
+
+
+def _of_resolved(policy: Policy, view: ServiceView, found: tuple[LocalityEndpoints, ...]) -> Iterator[Problem]:
+    """What does not work with names that the proxy resolves: its own place is not known where they are listed."""
+    setting = None if policy.load_balancer is None else policy.load_balancer.value.locality_lb_setting
+    if policy.load_balancer is not None and setting is not None and setting.enabled is not False:
+        message = f"no locality is preferred, because {view.host} is resolved by DNS"
+        hint = "Use resolution STATIC with addresses"
+        yield policy.load_balancer.not_supported(message, "localityLbSetting", hint=hint)
+    elif policy.outlier_detection is not None and len(found) > 1:
+        message = f"no locality is preferred in spite of outlier detection, because {view.host} is resolved by DNS"
+        yield policy.outlier_detection.not_supported(message, hint="Use resolution STATIC with addresses")
+    if view.resolution is Resolution.DNS_ROUND_ROBIN and sum(len(group.endpoints) for group in found) > 1:
+        message = "only one endpoint is used: DNS_ROUND_ROBIN resolves one name"
+        path = ("spec", "endpoints")
+        yield warning("ignored-endpoints", message, key=view.key, path=path, hint="Use resolution DNS")
+
+
+def _first(groups: tuple[LocalityEndpoints, ...]) -> tuple[LocalityEndpoints, ...]:
+    return tuple(
+        LocalityEndpoints(group.region, group.zone, group.subzone, group.endpoints[:1]) for group in groups[:1]
+    )
+
+
+# --- Protocol ---------------------------------------------------------------------------------------------------------
+
+
+def _protocol(port: PortProtocol, pool: models.ConnectionPoolSettings | None, *, originates: bool) -> UpstreamProtocol:
+    protocol = _PROTOCOLS[port]
+    if originates and port in (PortProtocol.HTTPS, PortProtocol.TLS):
+        # The port says what arrives at the service; the proxy makes that TLS itself, out of requests.
+        protocol = UpstreamProtocol.HTTP1
+    http = None if pool is None else pool.http
+    if http is None or protocol is UpstreamProtocol.TCP:
+        return protocol
+    if http.use_client_protocol:
+        return UpstreamProtocol.DOWNSTREAM
+    return UpstreamProtocol.HTTP2 if http.h2_upgrade_policy is models.H2UpgradePolicy.UPGRADE else protocol
+
+
+# --- Load balancing ---------------------------------------------------------------------------------------------------
+
+
+def _load_balancer(policy: Policy) -> LoadBalancer:
+    if policy.load_balancer is None:
+        return LoadBalancer()
+    settings = policy.load_balancer.value
+    consistent = settings.consistent_hash
+    if consistent is not None:
+        if consistent.maglev is not None:
+            return LoadBalancer(LoadBalancing.MAGLEV, maglev_table_size=consistent.maglev.table_size or None)
+        size = consistent.minimum_ring_size if consistent.ring_hash is None else consistent.ring_hash.minimum_ring_size
+        return LoadBalancer(LoadBalancing.RING_HASH, minimum_ring_size=size or _DEFAULT_RING_SIZE)
+    algorithm = _algorithm(settings)
+    if algorithm is LoadBalancing.RANDOM:
+        return LoadBalancer(algorithm)
+    warmup = settings.warmup
+    if warmup is None:
+        return LoadBalancer(algorithm, warmup=settings.warmup_duration_secs)
+    return LoadBalancer(
+        algorithm,
+        warmup=warmup.duration,
+        warmup_minimum_percent=warmup.minimum_percent,
+        warmup_aggression=warmup.aggression,
+    )
+
+
+def _algorithm(settings: models.LoadBalancerSettings) -> LoadBalancing:
+    return _ALGORITHMS.get(settings.simple or models.SimpleLB.UNSPECIFIED, LoadBalancing.LEAST_REQUEST)
+
+
+# --- Connections ------------------------------------------------------------------------------------------------------
+
+
+def _connection_pool(pool: models.ConnectionPoolSettings | None, protocol: UpstreamProtocol) -> ConnectionPool:
+    tcp = (pool.tcp if pool is not None else None) or models.TCPSettings()
+    http = (pool.http if pool is not None else None) or models.HTTPSettings()
+    keepalive = tcp.tcp_keepalive
+    idle_timeouts = [http.idle_timeout, tcp.idle_timeout]
+    if protocol is UpstreamProtocol.TCP:
+        idle_timeouts.reverse()
+    return ConnectionPool(
+        max_connections=tcp.max_connections or None,
+        connect_timeout=_DEFAULTS.connect_timeout if tcp.connect_timeout is None else tcp.connect_timeout,
+        keepalive=None
+        if keepalive is None
+        else TcpKeepalive(keepalive.probes or None, keepalive.time or None, keepalive.interval or None),
+        max_pending_requests=http.http1_max_pending_requests or None,
+        max_requests=http.http2_max_requests or None,
+        max_retries=http.max_retries or None,
+        max_requests_per_connection=http.max_requests_per_connection or None,
+        max_connection_duration=tcp.max_connection_duration,
+        idle_timeout=next((timeout for timeout in idle_timeouts if timeout is not None), None),
+        max_concurrent_streams=http.max_concurrent_streams or None if protocol is UpstreamProtocol.HTTP2 else None,
+    )
+
+
+# --- Outlier detection ------------------------------------------------------------------------------------------------
+
+
+def _outlier_detection(policy: Policy) -> OutlierDetection | None:
+    if policy.outlier_detection is None:
+        return None
+    settings = policy.outlier_detection.value
+    consecutive = settings.consecutive_5xx_errors
+    if _counts_by_deprecated(settings):
+        consecutive = settings.consecutive_errors
+    split = settings.split_external_local_origin_errors
+    return OutlierDetection(
+        consecutive_5xx=consecutive,
+        consecutive_gateway_failures=settings.consecutive_gateway_errors,
+        split_local_origin=split,
+        consecutive_local_origin_failures=settings.consecutive_local_origin_failures if split else None,
+        interval=settings.interval,
+        base_ejection_time=settings.base_ejection_time,
+        max_ejection_percent=settings.max_ejection_percent or None,
+        minimum_health_percent=settings.min_health_percent,
+        # Envoy's default of 10 % ejects none of fewer than ten endpoints, which is nobody's wish.
+        always_eject_one=not settings.max_ejection_percent,
+    )
+
+
+def _counts_by_deprecated(settings: models.OutlierDetection) -> bool:
+    """Whether `consecutiveErrors` decides.
+
+    Istio ignores it since 1.6; here it counts 5xx answers, of which the gateway errors that it once meant are a part.
+    """
+    newer = (settings.consecutive_5xx_errors, settings.consecutive_gateway_errors)
+    return settings.consecutive_errors > 0 and newer == (None, None)
+
+
+# --- What is not translated -------------------------------------------------------------------------------------------
+
+
+def _of_policy(policy: Policy, protocol: UpstreamProtocol) -> Iterator[Problem]:
+    if policy.load_balancer is not None:
+        yield from _of_load_balancer(policy.load_balancer, detects=policy.outlier_detection is not None)
+    if policy.connection_pool is not None:
+        yield from _of_connection_pool(policy.connection_pool, protocol)
+    if policy.outlier_detection is not None:
+        yield from _of_outlier_detection(policy.outlier_detection)
+    if policy.tunnel is not None:
+        yield policy.tunnel.not_supported("tunnels are not supported: connections go to the service itself")
+    if policy.retry_budget is not None:
+        hint = "Limit retries by connectionPool.http.maxRetries"
+        yield policy.retry_budget.not_supported("retry budgets are not supported", hint=hint)
+
+
+def _of_load_balancer(located: Located[models.LoadBalancerSettings], *, detects: bool) -> Iterator[Problem]:
+    settings = located.value
+    if settings.simple is models.SimpleLB.PASSTHROUGH:
+        message = "PASSTHROUGH has no effect: a gateway does not know where its clients wanted to connect to"
+        yield located.not_supported(message, "simple", hint="Use LEAST_REQUEST, which is used instead")
+    if settings.zone_aware_lb_setting is not None:
+        hint = "Use localityLbSetting"
+        yield located.not_supported("zone aware load balancing is not supported", "zoneAwareLbSetting", hint=hint)
+    cookie = None if settings.consistent_hash is None else settings.consistent_hash.http_cookie
+    if cookie is not None and cookie.attributes:
+        path = ("consistentHash", "httpCookie", "attributes")
+        yield located.not_supported("the cookie is made without attributes", *path)
+    warmups = {"warmup": settings.warmup, "warmupDurationSecs": settings.warmup_duration_secs}
+    if settings.consistent_hash is not None or _algorithm(settings) is LoadBalancing.RANDOM:
+        for name in (name for name, value in warmups.items() if value is not None):
+            message = f"{name} has no effect: only LEAST_REQUEST and ROUND_ROBIN warm endpoints up"
+            yield located.warning("no-effect", message, name)
+    setting = settings.locality_lb_setting
+    if setting is not None and setting.enabled is not False:
+        yield from _of_localities(located, setting, detects=detects)
+
+
+def _of_localities(
+    located: Located[models.LoadBalancerSettings], setting: models.LocalityLoadBalancerSetting, *, detects: bool
+) -> Iterator[Problem]:
+    path = "localityLbSetting"
+    if not detects and not setting.distribute:
+        message = "no locality is preferred, because without outlierDetection no endpoint ever counts as unhealthy"
+        yield located.warning("no-outlier-detection", message, path, hint="Add outlierDetection")
+    for index, label in enumerate(setting.failover_priority):
+        if "=" not in label and label not in localities.TOPOLOGY_LABELS:
+            message = f"{label} is left out: of a proxy only the labels of its locality are known"
+            yield located.not_supported(message, path, "failoverPriority", index, hint=f"Write {label}=value")
+
+
+def _of_connection_pool(
+    located: Located[models.ConnectionPoolSettings], protocol: UpstreamProtocol
+) -> Iterator[Problem]:
+    http = located.value.http
+    if http is None:
+        return
+    if http.http2_keep_alive is not None:
+        hint = "Use tcp.tcpKeepalive"
+        yield located.not_supported("HTTP/2 pings are not sent", "http", "http2KeepAlive", hint=hint)
+    if http.max_concurrent_streams and protocol is not UpstreamProtocol.HTTP2:
+        message = "maxConcurrentStreams has no effect on connections that are not always HTTP/2"
+        yield located.warning("no-effect", message, "http", "maxConcurrentStreams")
+    if protocol is UpstreamProtocol.TCP:
+        used = {
+            "useClientProtocol": http.use_client_protocol,
+            "h2UpgradePolicy": http.h2_upgrade_policy is models.H2UpgradePolicy.UPGRADE,
+        }
+        for name in (name for name, is_set in used.items() if is_set):
+            message = f"{name} has no effect, because the port of the service says that it is not HTTP"
+            yield located.warning("no-effect", message, "http", name, hint="Name the port http, or http2")
+
+
+def _of_outlier_detection(located: Located[models.OutlierDetection]) -> Iterator[Problem]:
+    settings = located.value
+    if settings.consecutive_errors:
+        effect = "counts 5xx answers" if _counts_by_deprecated(settings) else "has no effect beside its successors"
+        message = f"consecutiveErrors is deprecated; it {effect}"
+        yield located.warning("deprecated-field", message, "consecutiveErrors", hint="Use consecutive5xxErrors")
+    if settings.outlier_detection_http_error_codes:
+        message = "only 5xx answers count as errors"
+        yield located.not_supported(message, "outlierDetectionHttpErrorCodes")
+    if settings.consecutive_local_origin_failures is not None and not settings.split_external_local_origin_errors:
+        message = "consecutiveLocalOriginFailures has no effect without splitExternalLocalOriginErrors"
+        yield located.warning("no-effect", message, "consecutiveLocalOriginFailures")

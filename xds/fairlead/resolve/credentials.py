@@ -1,0 +1,195 @@
+"""Credentials by the names under which proxies ask for them, from Secrets, ConfigMaps and ASMCredentials.
+
+`kubernetes://name` is a Secret in the namespace of the proxy, whichever object refers to it; `kubernetes-gateway://
+namespace/name` one that a Gateway of that API refers to, and `configmap://name` or `configmap://namespace/name` the CA
+certificates in a ConfigMap. A name that ends in `-cacert` asks for CA certificates: those of the object of that whole
+name or, when there is none, of the object whose name is what comes before.
+
+A proxy gets what is in its own namespace; of another one only what a ReferenceGrant shares with Gateways of its
+namespace. Where there is no Secret, an ASMCredential of the name serves as one.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fairlead.certificates import read_key_pair, read_trust_bundle
+from fairlead.derive import Input, derived, derived_index
+from fairlead.intent import AuthoritiesCredential, Credential, KeyPairCredential
+from fairlead.models.asm import ASMCredential
+from fairlead.models.core import ConfigMap, Secret
+from fairlead.models.gateway_api import Gateway, ReferenceGrant
+from fairlead.problems import FieldPath, ObjectKey, Problem, error, warning
+from fairlead.resolve.outcome import Outcome
+from fairlead.world import ObjectName, World
+
+_AUTHORITIES_SUFFIX = "-cacert"
+_SECRET, _GATEWAY_SECRET, _CONFIG_MAP = "kubernetes", "kubernetes-gateway", "configmap"
+_RESTRICTED_PREFIXES = ("istio", "prometheus")
+_RESTRICTED_DATA = "token"
+
+
+def resource_name(name: str) -> str:
+    """The name by which proxies ask for what a `credentialName` means: a Secret, unless it says otherwise."""
+    return name if "://" in name else f"{_SECRET}://{name}"
+
+
+def authorities_name(name: str) -> str:
+    """The name by which proxies ask for the CA certificates that go with a `credentialName`."""
+    name = resource_name(name)
+    return name if name.startswith(f"{_CONFIG_MAP}://") else f"{name}{_AUTHORITIES_SUFFIX}"
+
+
+@derived
+def credential(world: World, namespace: str, name: str, strict: bool = False) -> Outcome[Credential | None]:
+    """What a proxy of the namespace gets when it asks for `name`; None when it is missing, faulty or not for it.
+
+    With `strict`, Secrets whose name or data ASM reserves are refused instead of only warned about.
+    """
+    wanted = _parse(namespace, name)
+    if wanted is None:
+        message = f"there is no credential {name}: only Secrets and ConfigMaps can be named"
+        return Outcome(None, (error("unknown-credential", message),))
+    permitted = [key for key in wanted.keys if _is_permitted(world, namespace, key, wanted)]
+    if not permitted:
+        return Outcome(None, (_not_permitted(namespace, wanted),))
+    source = next((found for key in permitted if (found := _find(world, key)) is not None), None)
+    if source is None:
+        return Outcome(None, (_missing(permitted),))
+    restrictions = tuple(_restrictions(source, strict=strict))
+    if strict and restrictions:
+        return Outcome(None, restrictions)
+    outcome = _authorities(name, source) if wanted.is_authorities else _key_pair(name, source)
+    return Outcome(outcome.value, (*restrictions, *outcome.problems))
+
+
+# --- Names ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What a name asks for."""
+
+    keys: tuple[ObjectKey, ...]
+    """Where it may be, in order."""
+    is_authorities: bool
+    is_shareable: bool
+    """It may be in another namespace, given a ReferenceGrant."""
+
+
+def _parse(namespace: str, name: str) -> _Wanted | None:
+    scheme, _, rest = name.partition("://")
+    owner, slash, bare = rest.rpartition("/")
+    if scheme not in (_SECRET, _GATEWAY_SECRET, _CONFIG_MAP) or not bare or "/" in owner or (slash and not owner):
+        return None
+    if scheme == _CONFIG_MAP:
+        key = ObjectKey(ConfigMap.group, ConfigMap.kind, owner or namespace, bare)
+        return _Wanted((key,), is_authorities=True, is_shareable=True)
+    key = ObjectKey(Secret.group, Secret.kind, owner or namespace, bare)
+    is_authorities = bare.endswith(_AUTHORITIES_SUFFIX)
+    keys = (key, key._replace(name=bare.removesuffix(_AUTHORITIES_SUFFIX))) if is_authorities else (key,)
+    return _Wanted(keys, is_authorities, is_shareable=scheme == _GATEWAY_SECRET)
+
+
+def _is_permitted(world: World, namespace: str, key: ObjectKey, wanted: _Wanted) -> bool:
+    if key.namespace == namespace:
+        return True
+    if not wanted.is_shareable:
+        return False
+    collection = world.objects(ReferenceGrant)
+    names = _grants_by_namespace(world).get(key.namespace) or ()
+    return any((grant := collection.get(name)) is not None and _grants(grant, namespace, key) for name in names)
+
+
+def _grants(grant: ReferenceGrant, namespace: str, key: ObjectKey) -> bool:
+    """Whether Gateways of a namespace may refer to an object in the grant's namespace."""
+    referrer = (Gateway.group, Gateway.kind, namespace)
+    return any(referrer == (item.group, item.kind, item.namespace) for item in grant.spec.from_) and any(
+        (item.group, item.kind) == (key.group, key.kind) and item.name in ("", key.name) for item in grant.spec.to
+    )
+
+
+def _reference_grants(world: World) -> Input[ObjectName, ReferenceGrant]:
+    return world.objects(ReferenceGrant)
+
+
+@derived_index(_reference_grants)
+def _grants_by_namespace(_world: World, name: ObjectName, _grant: ReferenceGrant) -> Iterable[str]:
+    """Namespace -> the ReferenceGrants in it."""
+    return (name.namespace,)
+
+
+def _not_permitted(namespace: str, wanted: _Wanted) -> Problem:
+    key = wanted.keys[0]
+    hint = f"Put it into namespace {namespace}"
+    if wanted.is_shareable:
+        hint += f", or share it with Gateways of {namespace} by a ReferenceGrant in {key.namespace}"
+    return error("credential-not-permitted", f"{key} is not for proxies in namespace {namespace}", key=key, hint=hint)
+
+
+def _missing(keys: Sequence[ObjectKey]) -> Problem:
+    names = " and no ".join(str(key) for key in keys)
+    return error("missing-credential", f"there is no {names}", key=keys[0], hint="Create it, or correct the name")
+
+
+# --- Content ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """An object that holds certificates."""
+
+    key: ObjectKey
+    data: Mapping[str, bytes] = field(repr=False)
+    path: FieldPath
+    authorities: tuple[str, ...] = ("cacert", "ca.crt")
+    """Where CA certificates are among the data."""
+
+
+def _find(world: World, key: ObjectKey) -> _Source | None:
+    name = ObjectName(key.namespace, key.name)
+    if key.kind == ConfigMap.kind:
+        config = world.objects(ConfigMap).get(name)
+        if config is None:
+            return None
+        text = {item: value.encode() for item, value in config.data.items()}
+        return _Source(config.key, text | config.binary_data, ("data",))
+    secret = world.objects(Secret).get(name)
+    if secret is not None:
+        return _Source(secret.key, secret.values, ("data",) if secret.data else ("stringData",))
+    certificate = world.objects(ASMCredential).get(name)
+    if certificate is None:
+        return None
+    spec = certificate.spec
+    content = {"cert": bytes(spec.cert), "key": bytes(spec.key), "caCert": bytes(spec.ca_cert)}
+    present = {item: value for item, value in content.items() if value}
+    return _Source(certificate.key, present, ("spec",), authorities=("caCert",))
+
+
+def _restrictions(source: _Source, *, strict: bool) -> Iterator[Problem]:
+    """What ASM's gateways did not take for a certificate before version 1.17, by their documentation."""
+    report = error if strict else warning
+    effect = "is not served" if strict else "would not be served by ASM before version 1.17"
+    if source.key.name.startswith(_RESTRICTED_PREFIXES):
+        message = f"{source.key} {effect}, because its name begins with {' or '.join(_RESTRICTED_PREFIXES)}"
+        yield report("restricted-name", message, key=source.key, path=("metadata", "name"), hint="Rename it")
+    if _RESTRICTED_DATA in source.data:
+        message = f"{source.key} {effect}, because it holds a {_RESTRICTED_DATA}"
+        path = (*source.path, _RESTRICTED_DATA)
+        yield report("restricted-data", message, key=source.key, path=path, hint="Remove it")
+
+
+def _key_pair(name: str, source: _Source) -> Outcome[KeyPairCredential | None]:
+    pair, problems = read_key_pair(source.data, source.key, source.path)
+    if pair is None:
+        return Outcome(None, problems)
+    read = KeyPairCredential(
+        name, pair.certificate_chain, pair.private_key.reveal(), pair.ocsp_staple, origin=(source.key,)
+    )
+    return Outcome(read, problems)
+
+
+def _authorities(name: str, source: _Source) -> Outcome[AuthoritiesCredential | None]:
+    bundle, problems = read_trust_bundle(source.data, source.key, source.path, source.authorities)
+    if bundle is None:
+        return Outcome(None, problems)
+    return Outcome(AuthoritiesCredential(name, bundle.ca_certificates, bundle.crl, origin=(source.key,)), problems)

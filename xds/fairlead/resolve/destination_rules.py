@@ -1,0 +1,283 @@
+"""DestinationRules: which one holds for a service, as proxies of a namespace see it, and what it says of a port.
+
+Istio looks for rules in the namespace of the proxy, then of the service, then in the root namespace; the first one
+with a rule for the host decides, and there the most specific host does (istio.io/latest/docs/ops/best-practices/
+traffic-management, "Cross-namespace configuration").
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from fairlead.derive import Input, derived, derived_index
+from fairlead.intent import Backend, Origin
+from fairlead.models.istio import destination_rule as models
+from fairlead.models.istio.destination_rule import (
+    ClientTLSSettings,
+    ConnectionPoolSettings,
+    DestinationRule,
+    LoadBalancerSettings,
+    OutlierDetection,
+    ProxyProtocol,
+    RetryBudget,
+    TrafficPolicy,
+    TunnelSettings,
+)
+from fairlead.problems import FieldPath, ObjectKey, Problem, warning
+from fairlead.resolve import services
+from fairlead.resolve.istio.references import visibility
+from fairlead.resolve.scope import Labels
+from fairlead.world import ObjectName, World
+
+ROOT_NAMESPACE = "istio-system"
+"""Rules of this namespace hold for services that have none of their own."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Located(Generic[T]):
+    """Settings, and where they are written."""
+
+    value: T
+    key: ObjectKey
+    path: FieldPath
+
+    def warning(self, code: str, message: str, *path: str | int, hint: str = "") -> Problem:
+        """A warning about the field at `path` below the settings."""
+        return warning(code, message, key=self.key, path=(*self.path, *path), hint=hint)
+
+    def not_supported(self, message: str, *path: str | int, hint: str = "") -> Problem:
+        """A warning that the field at `path` below the settings is not translated."""
+        return self.warning("not-supported", message, *path, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What DestinationRules say of one port of a service, or of one of its subsets."""
+
+    load_balancer: Located[LoadBalancerSettings] | None = None
+    connection_pool: Located[ConnectionPoolSettings] | None = None
+    outlier_detection: Located[OutlierDetection] | None = None
+    tls: Located[ClientTLSSettings] | None = None
+    tunnel: Located[TunnelSettings] | None = None
+    proxy_protocol: Located[ProxyProtocol] | None = None
+    retry_budget: Located[RetryBudget] | None = None
+    origin: Origin = ()
+    """The DestinationRules for the host, whether or not they say anything of this port."""
+    problems: tuple[Problem, ...] = ()
+    """Why not all that they say is in force."""
+
+
+_PORT_BLOCKS = {
+    "load_balancer": "loadBalancer",
+    "connection_pool": "connectionPool",
+    "outlier_detection": "outlierDetection",
+    "tls": "tls",
+}
+"""Attributes of both `TrafficPolicy` and `Policy` that a port can replace -> their names in YAML."""
+_BLOCKS = _PORT_BLOCKS | {"tunnel": "tunnel", "proxy_protocol": "proxyProtocol", "retry_budget": "retryBudget"}
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """Some of the endpoints of a service."""
+
+    labels: Labels
+    """The endpoints have all of these."""
+    key: ObjectKey
+    """The DestinationRule."""
+    path: FieldPath
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """All DestinationRules that hold for a host, merged."""
+
+    policy: Located[TrafficPolicy] | None
+    subsets: dict[str, Subset]
+    subset_policies: dict[str, Located[TrafficPolicy]]
+    origin: Origin
+    problems: tuple[Problem, ...]
+
+
+@derived
+def policy(world: World, namespace: str, backend: Backend) -> Policy:
+    """What holds for a backend; an unknown subset has the policy of the whole service."""
+    found = rule(world, namespace, backend.host)
+    blocks: dict[str, Any] = {}
+    for layer in (found.policy, found.subset_policies.get(backend.subset)):
+        if layer is not None:
+            _apply(blocks, layer, backend.port)
+    return Policy(**blocks, origin=found.origin, problems=found.problems)
+
+
+@derived
+def subset_labels(world: World, namespace: str, backend: Backend) -> Labels | None:
+    """The labels that all of a backend's endpoints have: none for a whole service; None for an unknown subset."""
+    if not backend.subset:
+        return frozenset()
+    subset = rule(world, namespace, backend.host).subsets.get(backend.subset)
+    return None if subset is None else subset.labels
+
+
+def _apply(blocks: dict[str, Any], layer: Located[TrafficPolicy], port: int) -> None:
+    """Put a policy over another one: block by block, but as a whole where a port has settings of its own."""
+    for attribute, name in _BLOCKS.items():
+        value = getattr(layer.value, attribute)
+        if value is not None:
+            blocks[attribute] = Located(value, layer.key, (*layer.path, name))
+    for index, settings in enumerate(layer.value.port_level_settings):
+        if settings.port is None or settings.port.number != port:
+            continue
+        for attribute, name in _PORT_BLOCKS.items():
+            value = getattr(settings, attribute)
+            path = (*layer.path, "portLevelSettings", index, name)
+            blocks[attribute] = None if value is None else Located(value, layer.key, path)
+        break
+
+
+@derived
+def rule(world: World, namespace: str, host: str) -> Rule:
+    """The DestinationRules for a full host name, as proxies of the namespace see it, merged into one.
+
+    Of those with the same `exportTo`, subsets add up and the oldest policy holds; others than those that are exported
+    like the oldest one are left out, as Istio does.
+    """
+    view = services.find(world, namespace, host)
+    candidates = _candidates(world, namespace, "" if view is None else view.namespace, host)
+    oldest = candidates.valid[0] if candidates.valid else None
+    merged: list[DestinationRule] = []
+    others: list[DestinationRule] = []
+    for item in candidates.valid:
+        (merged if oldest is not None and _export_set(item) == _export_set(oldest) else others).append(item)
+    problems = [
+        warning(
+            "not-supported",
+            "the rule has no effect, since rules for some workloads only are not supported",
+            key=item.key,
+            path=("spec", "workloadSelector"),
+            hint="Leave workloadSelector out",
+        )
+        for item in candidates.selective
+    ]
+    problems += [
+        warning(
+            "rule-without-effect",
+            f"the rule has no effect, since {merged[0].key} for the same host comes first and is exported to others",
+            key=item.key,
+            path=("spec", "exportTo"),
+            hint="Write both into one rule, or give them the same exportTo",
+        )
+        for item in others
+    ]
+    merger = _Merger()
+    for item in merged:
+        merger.add(item)
+    origin = tuple(item.key for item in merged)
+    return Rule(merger.policy, merger.subsets, merger.subset_policies, origin, (*problems, *merger.problems))
+
+
+class _Merger:
+    """Joins rules for one host, of which earlier ones win."""
+
+    def __init__(self) -> None:
+        self.policy: Located[TrafficPolicy] | None = None
+        self.subsets: dict[str, Subset] = {}
+        self.subset_policies: dict[str, Located[TrafficPolicy]] = {}
+        self.problems: list[Problem] = []
+
+    def add(self, item: DestinationRule) -> None:
+        if item.spec.traffic_policy is not None:
+            located = Located(item.spec.traffic_policy, item.key, ("spec", "trafficPolicy"))
+            if self.policy is None:
+                self.policy = located
+            else:
+                message = f"the policy has no effect, since that of {self.policy.key} for the same host comes first"
+                self.problems.append(located.warning("policy-without-effect", message, hint="Write one policy"))
+        for index, subset in enumerate(item.spec.subsets):
+            self._add_subset(subset, item.key, ("spec", "subsets", index))
+
+    def _add_subset(self, subset: models.Subset, key: ObjectKey, path: FieldPath) -> None:
+        first = self.subsets.get(subset.name)
+        if first is not None:
+            message = f"subset {subset.name} has no effect, since {first.key} has one of that name already"
+            self.problems.append(
+                warning("duplicate-subset", message, key=key, path=(*path, "name"), hint="Rename one of them")
+            )
+            return
+        self.subsets[subset.name] = Subset(frozenset(subset.labels.items()), key, path)
+        if subset.traffic_policy is not None:
+            self.subset_policies[subset.name] = Located(subset.traffic_policy, key, (*path, "trafficPolicy"))
+
+
+def _export_set(item: DestinationRule) -> frozenset[str]:
+    names = frozenset(item.metadata.namespace if name == "." else name for name in item.spec.export_to)
+    return frozenset("*") if not names or "*" in names else names
+
+
+# --- Which rules ------------------------------------------------------------------------------------------------------
+
+
+class _Candidates(NamedTuple):
+    """The rules for a host, older ones first."""
+
+    valid: tuple[DestinationRule, ...]
+    selective: tuple[DestinationRule, ...]
+    """Those that are for some workloads only."""
+
+
+@derived
+def _candidates(world: World, namespace: str, service_namespace: str, host: str) -> _Candidates:
+    """The rules of the most specific host in the first namespace that has any."""
+    levels = [(namespace, False), (service_namespace, False), (ROOT_NAMESPACE, False)]
+    if namespace == ROOT_NAMESPACE:
+        # What it exports comes after what the service's namespace says, so that only its private rules go first.
+        levels[0] = (namespace, True)
+    groups = _covering(world, host)
+    collection = world.objects(DestinationRule)
+    selective = [
+        item
+        for group in groups
+        for name in group
+        if name.namespace == namespace and (item := collection.get(name)) is not None and item.spec.workload_selector
+    ]
+    for owner, private in levels:
+        for group in groups:
+            found = [collection.get(name) for name in group if name.namespace == owner]
+            valid = [item for item in found if item is not None and _holds(item, namespace, private=private)]
+            if valid:
+                return _Candidates(tuple(sorted(valid, key=services.age)), tuple(sorted(selective, key=services.age)))
+    return _Candidates((), tuple(sorted(selective, key=services.age)))
+
+
+def _holds(item: DestinationRule, namespace: str, *, private: bool) -> bool:
+    """Whether a rule is for proxies of the namespace; all of their own namespace are, whatever they are exported to."""
+    if item.spec.workload_selector is not None:
+        return False
+    owner = item.metadata.namespace
+    if private:
+        return _export_set(item) == {owner}
+    return owner == namespace or visibility(item.spec.export_to, owner, namespace) is not None
+
+
+@derived
+def _covering(world: World, host: str) -> tuple[frozenset[ObjectName], ...]:
+    """The rules of all namespaces whose host covers this one, from the most specific host to the least.
+
+    Each domain asks the one above it, so that the services of a namespace share what is read of wildcards.
+    """
+    own = _rules_by_host(world).get(host)
+    domain = host.removeprefix("*.").partition(".")[2]
+    above = () if host == "*" else _covering(world, f"*.{domain}" if domain else "*")
+    return (own, *above) if own else above
+
+
+def _destination_rules(world: World) -> Input[ObjectName, DestinationRule]:
+    return world.objects(DestinationRule)
+
+
+@derived_index(_destination_rules)
+def _rules_by_host(_world: World, name: ObjectName, item: DestinationRule) -> Iterable[str]:
+    """Full host name -> the rules for it."""
+    return (services.qualify(item.spec.host, name.namespace),)

@@ -1,0 +1,82 @@
+"""TLS that the proxy speaks to a backend, by the `tls` of a DestinationRule."""
+
+from collections.abc import Iterator
+
+from fairlead.intent import TlsOrigination, UpstreamProtocol, Validation
+from fairlead.models.istio.destination_rule import ClientTLSMode, ClientTLSSettings
+from fairlead.problems import Problem, error
+from fairlead.resolve import credentials
+from fairlead.resolve.destination_rules import Located
+from fairlead.resolve.outcome import Outcome
+from fairlead.resolve.services import ServiceView
+
+_SYSTEM = "system"
+"""Value of `caCertificates` that means the CA certificates of the proxy's host."""
+_HTTP2_ALPN = "h2"
+
+
+def is_originated(tls: Located[ClientTLSSettings] | None) -> bool:
+    """Whether the proxy begins TLS."""
+    return tls is not None and tls.value.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL)
+
+
+def originate(
+    tls: Located[ClientTLSSettings] | None, view: ServiceView, protocol: UpstreamProtocol
+) -> Outcome[TlsOrigination | None]:
+    """How TLS is spoken to the endpoints of a service; `protocol` is what is spoken inside.
+
+    Certificates are checked against the `-cacert` of the credential or, without one, the CA certificates of the
+    proxy's host. They must have one of the names given, or else of the ServiceEntry; without such, and without an SNI,
+    the name of the host that a request is for.
+    """
+    if tls is None or not is_originated(tls):
+        return Outcome(None, () if tls is None else tuple(_unavailable(tls)))
+    settings = tls.value
+    names = settings.subject_alt_names or view.subject_alternative_names
+    unchecked = bool(settings.insecure_skip_verify)
+    authorities = credentials.authorities_name(settings.credential_name) if settings.credential_name else ""
+    mutual = settings.mode is ClientTLSMode.MUTUAL
+    origination = TlsOrigination(
+        server_name=settings.sni,
+        credential=credentials.resource_name(settings.credential_name) if mutual and settings.credential_name else "",
+        validation=None
+        if unchecked
+        else Validation(authorities=authorities, system_authorities=not authorities, subject_alternative_names=names),
+        match_request_host=not (unchecked or names or settings.sni) and protocol is not UpstreamProtocol.TCP,
+        alpn=(_HTTP2_ALPN,) if protocol is UpstreamProtocol.HTTP2 else (),
+    )
+    return Outcome(origination, (*_of_files(tls), *_of_names(tls, protocol)))
+
+
+def _unavailable(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
+    if tls.value.mode is ClientTLSMode.ISTIO_MUTUAL:
+        yield error(
+            "no-workload-certificates",
+            "requests are sent in plaintext: mode ISTIO_MUTUAL needs workload certificates, which proxies do not have",
+            key=tls.key,
+            path=(*tls.path, "mode"),
+            hint="Use mode MUTUAL with a credentialName, or DISABLE if plaintext is meant",
+        )
+
+
+def _of_files(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
+    settings = tls.value
+    hint = "Put it into a Secret and name that in credentialName"
+    authorities = "" if settings.ca_certificates == _SYSTEM else settings.ca_certificates
+    for name, value in (
+        ("clientCertificate", settings.client_certificate),
+        ("privateKey", settings.private_key),
+        ("caCertificates", authorities),
+        ("caCrl", settings.ca_crl),
+    ):
+        if value:
+            yield tls.not_supported(f"{name} has no effect: files of the proxy are not used", name, hint=hint)
+    if settings.mode is ClientTLSMode.MUTUAL and not settings.credential_name:
+        message = "no client certificate is presented, because mode MUTUAL has no credentialName"
+        yield tls.warning("missing-credential", message, hint="Name a Secret in credentialName")
+
+
+def _of_names(tls: Located[ClientTLSSettings], protocol: UpstreamProtocol) -> Iterator[Problem]:
+    if protocol is UpstreamProtocol.TCP and not tls.value.sni:
+        message = "no server name is asked for, because bytes that are not HTTP name no host"
+        yield tls.warning("no-server-name", message, hint="Set sni")
