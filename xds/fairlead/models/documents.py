@@ -171,23 +171,37 @@ def _not_objects(data: Any, root: FieldPath) -> Iterator[Problem]:
 
 
 def locate(text: bytes, path: FieldPath, *, key: bool = False) -> tuple[int, int]:
-    """Line and column, from 1, of the value of a field in a document, or with `key` of the field's name.
+    """The place of one field of a document, see `Locator`."""
+    return Locator(text).place(path, key=key)
 
-    The place of a field that does not exist is that of what should hold it. In a document that cannot be parsed every
-    path leads to the syntax error.
-    """
-    try:
-        node = _compose(text)
-    except _FAILURES as failure:
-        return _place_of_failure(text, failure)
-    place = node
-    for index, part in enumerate(path):
-        entry = _entry(node, part)
-        if entry is None:
-            break
-        key_node, node = entry
-        place = key_node if key or index + 1 < len(path) else node
-    return (place.start_mark.line + 1, place.start_mark.column + 1) if place is not None else (1, 1)
+
+class Locator:
+    """Finds the places of fields in a document, which it reads once: that is slow for long lists."""
+
+    def __init__(self, text: bytes) -> None:
+        self._root: yaml.Node | None = None
+        self._failure: tuple[int, int] | None = None
+        try:
+            self._root = _compose(text)
+        except _FAILURES as failure:
+            self._failure = _place_of_failure(text, failure)
+
+    def place(self, path: FieldPath, *, key: bool = False) -> tuple[int, int]:
+        """Line and column, from 1, of the value of a field, or with `key` of the field's name.
+
+        The place of a field that does not exist is that of what should hold it. In a document that cannot be parsed
+        every path leads to the syntax error.
+        """
+        if self._failure is not None:
+            return self._failure
+        place = node = self._root
+        for index, part in enumerate(path):
+            entry = _entry(node, part)
+            if entry is None:
+                break
+            key_node, node = entry
+            place = key_node if key or index + 1 < len(path) else node
+        return (place.start_mark.line + 1, place.start_mark.column + 1) if place is not None else (1, 1)
 
 
 def _entry(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
@@ -275,7 +289,8 @@ class _Composer(CParser):
 
 def _compose(text: bytes) -> yaml.Node | None:
     if b"\\u" in text:
-        # JSON writes characters beyond 16 bits as two escapes, which YAML does not know.
+        # JSON writes characters beyond 16 bits as two escapes, which YAML does not know. The one that it knows is
+        # shorter, so columns after it in its line are too small.
         text = _SURROGATES.sub(_join_surrogates, text)
     node: yaml.Node | None = _Composer(text).get_single_node()
     return node
