@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import sys
-import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class Envoy:
 
     async def stats(self, contains: str = "") -> dict[str, int]:
         """Counters and gauges whose name matches the regular expression `contains`."""
-        text = await self.admin(f"/stats?format=json&filter={contains}")
+        text = await self.admin(f"/stats?format=json&filter={urllib.parse.quote(contains)}")
         return {stat["name"]: stat["value"] for stat in json.loads(text)["stats"] if "value" in stat}
 
     async def config_dump(self) -> dict[str, Any]:
