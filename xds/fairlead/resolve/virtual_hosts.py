@@ -3,12 +3,14 @@
 There is one virtual host for each host name, so that a change of one host touches nothing of another.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from fairlead.derive import derived, derived_map
+from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.intent import VirtualHost
 from fairlead.problems import ObjectKey
-from fairlead.resolve.dialect import HostRoutes, Server, VirtualHostKey, route_table
+from fairlead.resolve.dialect import Dialect, HostRoutes, Server, VirtualHostKey, route_table
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.listeners import plans
 from fairlead.resolve.outcome import Outcome
@@ -58,15 +60,27 @@ def _table(world: World, selection: Selection, name: str) -> _Table | None:
     return _tables(world, selection).get(name)
 
 
+def _of_dialect(world: World, selection: Selection, dialect: Dialect) -> Collection[VirtualHostKey, Any]:
+    return dialect.virtual_hosts(world, selection)
+
+
+@derived_index(_of_dialect)
+def _keys_by_table(
+    _world: World, _selection: Selection, _dialect: Dialect, key: VirtualHostKey, _value: object
+) -> Iterable[str]:
+    return (key.route_table,)
+
+
 @derived
 def _keys(world: World, selection: Selection) -> frozenset[VirtualHostKey]:
     tables = _tables(world, selection)
-    hosts = [dialect.virtual_hosts(world, selection).keys() for dialect in DIALECTS]
-    keys = {key for found in hosts for key in found if key.route_table in tables}
-    keys |= {VirtualHostKey(name, host) for name, table in tables.items() for host in table.redirected}
-    # Requests to a table with nothing in it are answered with 404, like those to an unknown host.
-    empty = tables.keys() - {key.route_table for key in keys}
-    return frozenset(keys | {VirtualHostKey(name, _EVERY_HOST) for name in empty})
+    found: list[frozenset[VirtualHostKey]] = []
+    for name, table in tables.items():
+        keys = [_keys_by_table(world, selection, dialect).get(name) for dialect in DIALECTS]
+        keys.append(frozenset(VirtualHostKey(name, host) for host in table.redirected))
+        # Requests to a table with nothing in it are answered with 404, like those to an unknown host.
+        found += [some for some in keys if some] or [frozenset((VirtualHostKey(name, _EVERY_HOST),))]
+    return frozenset().union(*found)
 
 
 @derived_map(_keys)

@@ -122,7 +122,8 @@ def _connections(
         if share.weight or len(route) == 1
     ]
     world, namespace = source.world, source.place.namespace
-    timeouts = [clusters.idle_timeout(world, namespace, share.backend) for share in shares]
+    found = [clusters.cluster(world, namespace, share.backend).value for share in shares]
+    timeouts = [cluster.connection_pool.idle_timeout for cluster in found if cluster is not None]
     keys = [key for share in shares for key in clusters.hash_keys(world, namespace, share.backend)]
     if len(shares) == 1:
         only = shares[0].backend

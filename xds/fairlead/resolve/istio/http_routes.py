@@ -11,7 +11,6 @@ from fairlead.intent import (
     DirectResponse,
     Forward,
     HashKey,
-    HeaderOperations,
     Match,
     Mirror,
     PathMatch,
@@ -83,16 +82,13 @@ def _with_actions(matches: list[tuple[str, Match]], written: WrittenRoute, sourc
     elif route.direct_response is not None:
         action = _direct_response(route.direct_response)
     else:
-        forward = _forward(route, host, source, written.path)
-        if len(forward.destinations) == 1:
+        action = forward = _forward(route, host, source, written.path)
+        if len(route.route) == 1:
             # There is nothing to choose, so what is said of the destination is said of the route.
-            only = forward.destinations[0]
-            request, response = request.then(only.request_headers), response.then(only.response_headers)
-            plain = replace(
-                only, weight=1, host="", request_headers=HeaderOperations(), response_headers=HeaderOperations()
-            )
-            forward = replace(forward, destinations=(plain,), host=forward.host or only.host)
-        action = forward
+            only = route.route[0]
+            of_only, host_of_only = policies.request_headers(only.headers)
+            request, response = request.then(of_only), response.then(policies.response_headers(only.headers))
+            action = replace(forward, host=forward.host or host_of_only) if host_of_only else forward
     fault = policies.fault(route.fault) if route.fault is not None else None
     cors = policies.cors(route.cors_policy) if route.cors_policy is not None else None
     rewrites_prefix = isinstance(action, Forward | Redirect) and _replaces_prefix(action)
@@ -166,18 +162,19 @@ def _forward(route: model.HTTPRoute, host: str, source: Source, path: FieldPath)
 
 
 def _destinations(route: model.HTTPRoute, source: Source, path: FieldPath) -> Iterable[Destination]:
+    if len(route.route) == 1:
+        yield Destination(backend(route.route[0].destination, source, (*path, "route", 0, "destination")))
+        return
     for index, share in enumerate(route.route):
-        where = (*path, "route", index)
-        if share.weight == 0 and len(route.route) > 1:
-            continue
-        request, host = policies.request_headers(share.headers)
-        yield Destination(
-            backend=backend(share.destination, source, (*where, "destination")),
-            weight=share.weight or 1,
-            request_headers=request,
-            response_headers=policies.response_headers(share.headers),
-            host=host,
-        )
+        if share.weight:
+            request, host = policies.request_headers(share.headers)
+            yield Destination(
+                backend=backend(share.destination, source, (*path, "route", index, "destination")),
+                weight=share.weight,
+                request_headers=request,
+                response_headers=policies.response_headers(share.headers),
+                host=host,
+            )
 
 
 def _hash_keys(backends: Iterable[Backend], source: Source) -> tuple[HashKey, ...]:
