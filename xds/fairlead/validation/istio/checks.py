@@ -39,14 +39,14 @@ def deprecated(name: str, path: FieldPath, hint: str) -> Problem:
     return warning("deprecated-field", f"{name} is deprecated", path=path, hint=hint)
 
 
-def ignored(name: str, why: str, path: FieldPath, hint: str = "") -> Problem:
+def no_effect(name: str, why: str, path: FieldPath, hint: str = "") -> Problem:
     """A field that has no effect where it is."""
-    return warning("ignored-field", f"{name} has no effect: {why}", path=path, hint=hint)
+    return warning("no-effect", f"{name} has no effect: {why}", path=path, hint=hint)
 
 
-def unsupported(name: str, path: FieldPath, hint: str = "") -> Problem:
+def not_supported(name: str, path: FieldPath, hint: str = "") -> Problem:
     """A field whose meaning is known, but that is not acted upon."""
-    return warning("unsupported-field", f"{name} is not supported, and ignored", path=path, hint=hint)
+    return warning("not-supported", f"{name} is not supported, and ignored", path=path, hint=hint)
 
 
 def dns_label(text: str, what: str, path: FieldPath) -> Iterator[Problem]:
@@ -58,7 +58,7 @@ def dns_label(text: str, what: str, path: FieldPath) -> Iterator[Problem]:
 
 def service_host(text: str, path: FieldPath, *, wildcard: bool = True) -> Iterator[Problem]:
     """Host name of a service, which an IP address is not."""
-    if common.is_ip_address(text):
+    if (":" in text or text[-1:].isdecimal()) and common.is_ip_address(text):
         hint = "name the service, or give the address one with a ServiceEntry"
         yield error("invalid-host", f"{text!r} is an IP address, not the host name of a service", path=path, hint=hint)
     else:
@@ -81,7 +81,7 @@ def scoped_host(text: str, path: FieldPath, *, gateway: bool) -> Iterator[Proble
             "invalid-host",
             f"{namespace!r} of {text!r} is no namespace",
             path=path,
-            hint=f"write the name of a namespace, {' or '.join(sorted(special))}",
+            hint=f"write the name of a namespace, {' or '.join(sorted(special, reverse=True))}",
         )
     if gateway and common.is_ip_address(name):
         return

@@ -61,6 +61,7 @@ def _policy(policy: TrafficPolicy, path: FieldPath) -> Iterator[Problem]:
         if policy.retry_budget.percent is not None:
             yield from common.percent(policy.retry_budget.percent, (*where, "percent"))
         yield from checks.duration(policy.retry_budget.budget_interval, (*where, "budgetInterval"))
+    yield from common.at_most(policy.port_level_settings, 4096, (*path, "portLevelSettings"))
     ports: set[int] = set()
     for index, settings in enumerate(policy.port_level_settings):
         where = (*path, "portLevelSettings", index)
@@ -81,7 +82,7 @@ def _policy(policy: TrafficPolicy, path: FieldPath) -> Iterator[Problem]:
 def _blocks(policy: TrafficPolicy | PortTrafficPolicy, path: FieldPath) -> Iterator[Problem]:
     """The parts that the policy of a service and that of a port have in common."""
     if policy.load_balancer is not None:
-        yield from load_balancer(policy.load_balancer, policy.outlier_detection, (*path, "loadBalancer"))
+        yield from load_balancer(policy.load_balancer, (*path, "loadBalancer"))
     if policy.connection_pool is not None:
         yield from connection_pool(policy.connection_pool, (*path, "connectionPool"))
     if policy.outlier_detection is not None:
@@ -170,12 +171,12 @@ def _used(tls: ClientTLSSettings, fields: dict[str, str]) -> list[str]:
 def _tls(tls: ClientTLSSettings, path: FieldPath) -> Iterator[Problem]:
     if tls.mode is ClientTLSMode.DISABLE:
         for name in _used(tls, _CLIENT_ALL):
-            yield checks.ignored(name, "mode DISABLE uses no TLS", (*path, name), "set mode to SIMPLE or MUTUAL")
+            yield checks.no_effect(name, "mode DISABLE uses no TLS", (*path, name), "set mode to SIMPLE or MUTUAL")
         return
     if tls.mode is ClientTLSMode.ISTIO_MUTUAL:
         for name in _used(tls, {**_CLIENT_FILES, "credential_name": "credentialName"}):
             why = "mode ISTIO_MUTUAL uses the mesh's own certificates"
-            yield checks.ignored(name, why, (*path, name), "leave it out, or use mode MUTUAL")
+            yield checks.no_effect(name, why, (*path, name), "leave it out, or use mode MUTUAL")
         return
     if tls.credential_name:
         for name in _used(tls, _CLIENT_FILES):
@@ -189,7 +190,7 @@ def _tls(tls: ClientTLSSettings, path: FieldPath) -> Iterator[Problem]:
     else:
         for name in _used(tls, _CLIENT_PAIR):
             why = "mode SIMPLE shows no certificate"
-            yield checks.ignored(name, why, (*path, name), "use mode MUTUAL")
+            yield checks.no_effect(name, why, (*path, name), "use mode MUTUAL")
     if tls.insecure_skip_verify:
         fields = {"ca_certificates": "caCertificates", "subject_alt_names": "subjectAltNames"}
         # With MUTUAL the credential is, or may be, the client's own.

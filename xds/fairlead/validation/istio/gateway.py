@@ -33,7 +33,7 @@ def _server(server: Server, path: FieldPath) -> Iterator[Problem]:
         yield from checks.scoped_host(host, (*path, "hosts", index), gateway=True)
     if server.default_endpoint:
         hint = "leave it out; route with a VirtualService"
-        yield checks.unsupported("defaultEndpoint", (*path, "defaultEndpoint"), hint)
+        yield checks.not_supported("defaultEndpoint", (*path, "defaultEndpoint"), hint)
     yield from _tls(server, path)
 
 
@@ -42,7 +42,7 @@ def _port(server: Server, path: FieldPath) -> Iterator[Problem]:
     if not port.protocol:
         yield error("required-field", "the port has no protocol", path=(*path, "protocol"))
     elif port.protocol.lower() in {"udp", "hbone", "double-hbone", "http_proxy"}:
-        yield checks.unsupported(f"protocol {port.protocol} of a Gateway", (*path, "protocol"))
+        yield checks.not_supported(f"protocol {port.protocol} of a Gateway", (*path, "protocol"))
     else:
         yield from checks.protocol(port.protocol, (*path, "protocol"))
     if not server.bind.startswith(checks.UNIX_PREFIX):
@@ -50,7 +50,7 @@ def _port(server: Server, path: FieldPath) -> Iterator[Problem]:
     yield from checks.required(port.name, "the port's name", (*path, "name"))
     if port.target_port:
         why = "a Service that selects the gateway says which port it listens on"
-        yield checks.ignored("targetPort", why, (*path, "targetPort"), "leave it out")
+        yield checks.no_effect("targetPort", why, (*path, "targetPort"), "leave it out")
 
 
 def _bind(server: Server, path: FieldPath) -> Iterator[Problem]:
@@ -79,10 +79,10 @@ def _tls(server: Server, path: FieldPath) -> Iterator[Problem]:
         if protocol == "https" and tls.mode in {ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH}:
             why = f"with mode {tls.mode.value} the server sees no requests"
             if tls.https_redirect:
-                yield checks.ignored("httpsRedirect", why, (*where, "httpsRedirect"))
+                yield checks.no_effect("httpsRedirect", why, (*where, "httpsRedirect"))
         elif protocol == "tls" and tls.https_redirect:
             why = "only servers of protocol HTTP redirect"
-            yield checks.ignored("httpsRedirect", why, (*where, "httpsRedirect"))
+            yield checks.no_effect("httpsRedirect", why, (*where, "httpsRedirect"))
     elif protocol in checks.HTTP_PROTOCOLS:
         settings = credential_fields(tls)
         if settings or tls.mode not in {ServerTLSMode.PASSTHROUGH, ServerTLSMode.AUTO_PASSTHROUGH}:

@@ -111,7 +111,7 @@ def _action(route: HTTPRoute, path: FieldPath, *, delegated: bool) -> Iterator[P
                 yield error("conflicting-fields", message, path=(*path, name), hint="leave it out")
         for field, name in _FORWARDING.items():
             if _is_set(getattr(route, field)):
-                yield checks.ignored(name, f"{actions[0]} forwards no requests", (*path, name), "leave it out")
+                yield checks.no_effect(name, f"{actions[0]} forwards no requests", (*path, name), "leave it out")
 
 
 def _is_set(value: object) -> bool:
@@ -252,7 +252,7 @@ def _no_share(what: str, path: FieldPath) -> Problem:
 def _delay(delay: Delay, path: FieldPath) -> Iterator[Problem]:
     yield from common.at_most_one(delay, ("fixed_delay", "exponential_delay"), path)
     if delay.exponential_delay is not None:
-        yield checks.unsupported("exponentialDelay", (*path, "exponentialDelay"), "use fixedDelay")
+        yield checks.not_supported("exponentialDelay", (*path, "exponentialDelay"), "use fixedDelay")
     elif delay.fixed_delay is None:
         yield warning("empty-fault", "the delay has no fixedDelay, and no effect", path=path)
     yield from checks.duration(delay.fixed_delay, (*path, "fixedDelay"))
@@ -276,7 +276,7 @@ def _abort(abort: Abort, path: FieldPath) -> Iterator[Problem]:
         message = f"{abort.grpc_status!r} is no status of gRPC"
         yield error("invalid-status", message, path=(*path, "grpcStatus"), hint="write a name such as UNAVAILABLE")
     if abort.http2_error is not None:
-        yield checks.unsupported("http2Error", (*path, "http2Error"), "use httpStatus or grpcStatus")
+        yield checks.not_supported("http2Error", (*path, "http2Error"), "use httpStatus or grpcStatus")
     yield from _share(abort.percentage, (*path, "percentage"))
     if abort.percentage is None:
         yield _no_share("aborted", path)
@@ -295,7 +295,7 @@ def _mirrors(route: HTTPRoute, path: FieldPath) -> Iterator[Problem]:
     for name, value in (("mirrorPercentage", route.mirror_percentage), ("mirrorPercent", route.mirror_percent)):
         if value is not None and route.mirror is None:
             hint = "set mirrors[].percentage" if route.mirrors else ""
-            yield checks.ignored(name, "there is no mirror", (*path, name), hint)
+            yield checks.no_effect(name, "there is no mirror", (*path, name), hint)
     yield from _share(route.mirror_percentage, (*path, "mirrorPercentage"))
     if route.mirror_percent is not None:
         where = (*path, "mirrorPercent")
@@ -308,7 +308,7 @@ def _cors(policy: CorsPolicy, path: FieldPath) -> Iterator[Problem]:
         where = (*path, "allowOrigin")
         yield checks.deprecated("allowOrigin", where, f"write allowOrigins with exact: {policy.allow_origin[0]}")
         if policy.allow_origins:
-            yield checks.ignored("allowOrigin", "allowOrigins is set", where)
+            yield checks.no_effect("allowOrigin", "allowOrigins is set", where)
     for index, origin in enumerate(policy.allow_origins):
         where = (*path, "allowOrigins", index)
         if origin == StringMatch() or origin.exact == "":

@@ -8,7 +8,6 @@ from fairlead.models.istio.destination_rule import (
     ConsistentHashLB,
     LoadBalancerSettings,
     LocalityLoadBalancerSetting,
-    OutlierDetection,
     SimpleLB,
     WarmupConfiguration,
 )
@@ -25,22 +24,17 @@ _TOPOLOGY_LABELS = {
     "topology.kubernetes.io/zone",
     "topology.istio.io/subzone",
 }
-_WARMED = {None, SimpleLB.UNSPECIFIED, SimpleLB.LEAST_CONN, SimpleLB.LEAST_REQUEST, SimpleLB.ROUND_ROBIN}
 
 
-def load_balancer(
-    settings: LoadBalancerSettings, outliers: OutlierDetection | None, path: FieldPath
-) -> Iterator[Problem]:
-    """Load balancing; `outliers` is the outlier detection beside it."""
+def load_balancer(settings: LoadBalancerSettings, path: FieldPath) -> Iterator[Problem]:
+    """Load balancing, of a service or of one of its ports."""
     yield from common.at_most_one(settings, ("simple", "consistent_hash"), path)
     if settings.simple is SimpleLB.LEAST_CONN:
         yield checks.deprecated("LEAST_CONN", (*path, "simple"), "write LEAST_REQUEST, which is the same")
     if settings.consistent_hash is not None:
         yield from _consistent_hash(settings.consistent_hash, (*path, "consistentHash"))
     if settings.locality_lb_setting is not None:
-        yield from _locality(settings.locality_lb_setting, outliers, (*path, "localityLbSetting"))
-    if settings.zone_aware_lb_setting is not None:
-        yield checks.unsupported("zoneAwareLbSetting", (*path, "zoneAwareLbSetting"), "use localityLbSetting")
+        yield from _locality(settings.locality_lb_setting, (*path, "localityLbSetting"))
     yield from _warmups(settings, path)
 
 
@@ -51,13 +45,9 @@ def _warmups(settings: LoadBalancerSettings, path: FieldPath) -> Iterator[Proble
         yield checks.deprecated("warmupDurationSecs", where, f"write warmup.duration: {checks.show_duration(seconds)}")
         yield from checks.duration(seconds, where)
         if warmup is not None:
-            yield checks.ignored("warmupDurationSecs", "warmup is set", where)
+            yield checks.no_effect("warmupDurationSecs", "warmup is set", where)
     if warmup is not None:
         yield from _warmup(warmup, (*path, "warmup"))
-    if (seconds or warmup) and (settings.consistent_hash is not None or settings.simple not in _WARMED):
-        name = "warmup" if warmup else "warmupDurationSecs"
-        why = "only LEAST_REQUEST and ROUND_ROBIN warm hosts up"
-        yield checks.ignored(name, why, (*path, name))
 
 
 def _warmup(warmup: WarmupConfiguration, path: FieldPath) -> Iterator[Problem]:
@@ -117,9 +107,7 @@ def _is_prime(number: int) -> bool:
     return number > 1 and all(number % factor for factor in range(2, math.isqrt(number) + 1))
 
 
-def _locality(
-    settings: LocalityLoadBalancerSetting, outliers: OutlierDetection | None, path: FieldPath
-) -> Iterator[Problem]:
+def _locality(settings: LocalityLoadBalancerSetting, path: FieldPath) -> Iterator[Problem]:
     if settings.distribute and settings.failover:
         message = "distribute and failover exclude each other"
         yield error("conflicting-fields", message, path=(*path, "failover"), hint="keep one of them")
@@ -144,10 +132,6 @@ def _locality(
             message = f"failover and the label {label} both decide by locality"
             hint = "keep one of them"
             yield error("conflicting-fields", message, path=(*path, "failoverPriority", index), hint=hint)
-    if (settings.failover or settings.failover_priority) and outliers is None:
-        message = "without outlierDetection no host is found unhealthy, so that none fails over"
-        name = "failover" if settings.failover else "failoverPriority"
-        yield warning("failover-without-outlier-detection", message, path=(*path, name), hint="add outlierDetection")
 
 
 def _shares(shares: dict[str, int], path: FieldPath) -> Iterator[Problem]:

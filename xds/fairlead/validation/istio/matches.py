@@ -67,7 +67,7 @@ def http_match(match: HTTPMatchRequest, path: FieldPath, *, gateways_only: bool)
     if match.ignore_uri_case and (match.uri is None or match.uri.regex is not None):
         why = "it is for uri.exact and uri.prefix" if match.uri is None else "a regular expression has its own way"
         hint = "" if match.uri is None else "begin the regular expression with (?i)"
-        yield checks.ignored("ignoreUriCase", why, (*path, "ignoreUriCase"), hint)
+        yield checks.no_effect("ignoreUriCase", why, (*path, "ignoreUriCase"), hint)
     for field, values in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
         for name in values:
             yield from headers.matched_name(name, (*path, field, name))
@@ -120,7 +120,7 @@ def tcp_match(match: L4MatchAttributes, path: FieldPath) -> Iterator[Problem]:
     """Conditions of a connection."""
     yield from _subnets(match.destination_subnets, (*path, "destinationSubnets"))
     if match.source_subnet:
-        yield checks.unsupported("sourceSubnet", (*path, "sourceSubnet"))
+        yield checks.not_supported("sourceSubnet", (*path, "sourceSubnet"))
     yield from _l4(match, path)
 
 

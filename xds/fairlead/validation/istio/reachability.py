@@ -45,9 +45,7 @@ class _Paths:
             return self.all_from
         if uri.regex is not None:
             return self.regexes.get(uri.regex, "")
-        path = uri.exact if uri.exact is not None else uri.prefix
-        if path is None:
-            return ""
+        path = uri.exact if uri.exact is not None else uri.prefix or ""
         # What ignores case takes what does not, but not the other way round.
         for ignored in (True,) if ignore else (False, True):
             text = _fold(path, ignored)

@@ -19,6 +19,7 @@ def service_entry(obj: ServiceEntry) -> Iterator[Problem]:
     yield from _ports(spec)
     yield from _resolution(spec)
     names = {port.name for port in spec.ports}
+    yield from common.at_most(spec.endpoints, 4096, ("spec", "endpoints"))
     for index, entry in enumerate(spec.endpoints):
         path = ("spec", "endpoints", index)
         static = spec.resolution is Resolution.STATIC
@@ -36,6 +37,7 @@ def service_entry(obj: ServiceEntry) -> Iterator[Problem]:
 def _hosts(spec: ServiceEntrySpec) -> Iterator[Problem]:
     if not spec.hosts:
         yield error("required-field", "the ServiceEntry has no hosts", path=("spec", "hosts"))
+    yield from common.at_most(spec.hosts, 256, ("spec", "hosts"))
     for index, host in enumerate(spec.hosts):
         path: FieldPath = ("spec", "hosts", index)
         if host == "*":
@@ -106,14 +108,12 @@ def _resolution(spec: ServiceEntrySpec) -> Iterator[Problem]:
             yield error("conflicting-fields", message, path=("spec", "endpoints"), hint=hint)
         if spec.workload_selector is not None:
             why = "with resolution NONE each connection goes to its own destination"
-            yield checks.ignored("workloadSelector", why, selector, "set resolution to STATIC")
+            yield checks.no_effect("workloadSelector", why, selector, "set resolution to STATIC")
     elif resolution is Resolution.STATIC:
         if not spec.endpoints and spec.workload_selector is None:
             message = "resolution STATIC without endpoints or workloadSelector: every request is answered 503"
             yield warning("no-endpoints", message, path=path, hint="list endpoints")
-    elif resolution is Resolution.DYNAMIC_DNS:
-        yield checks.unsupported("resolution DYNAMIC_DNS", path, "list the hosts, with resolution DNS")
-    else:
+    elif resolution in _DNS:
         if not spec.endpoints:
             for index, host in enumerate(spec.hosts):
                 if "*" in host:

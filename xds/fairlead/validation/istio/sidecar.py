@@ -48,7 +48,7 @@ def _port(port: SidecarPort, path: FieldPath) -> Iterator[Problem]:
         yield from checks.dns_label(port.name, "port", (*path, "name"))
     yield from checks.protocol(port.protocol, (*path, "protocol"))
     if port.target_port:
-        yield checks.ignored("targetPort", "listeners have no other port", (*path, "targetPort"), "leave it out")
+        yield checks.no_effect("targetPort", "listeners have no other port", (*path, "targetPort"), "leave it out")
 
 
 def _ingress(listener: IstioIngressListener, path: FieldPath) -> Iterator[Problem]:
@@ -66,7 +66,7 @@ def _ingress(listener: IstioIngressListener, path: FieldPath) -> Iterator[Proble
         protocol = listener.port.protocol
         if listener.connection_pool.http is not None and protocol.lower() not in checks.HTTP_PROTOCOLS:
             why = f"port {listener.port.number} is {protocol}, not HTTP" if protocol else "the port is not HTTP"
-            yield checks.ignored("http", why, (*where, "http"), "leave it out, or set port.protocol")
+            yield checks.no_effect("http", why, (*where, "http"), "leave it out, or set port.protocol")
 
 
 def _default_endpoint(endpoint: str, path: FieldPath) -> Iterator[Problem]:

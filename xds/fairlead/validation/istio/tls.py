@@ -47,7 +47,7 @@ def server_tls(tls: ServerTLSSettings, path: FieldPath) -> Iterator[Problem]:
         for name in credential_fields(tls):
             message = f"{name} has no effect: mode {tls.mode.value} does not decrypt"
             hint = "leave it out, or use mode SIMPLE to decrypt"
-            yield warning("ignored-field", message, path=(*path, name), hint=hint)
+            yield warning("no-effect", message, path=(*path, name), hint=hint)
 
 
 def _versions(tls: ServerTLSSettings, path: FieldPath) -> Iterator[Problem]:
@@ -117,7 +117,7 @@ def _trust(tls: ServerTLSSettings, path: FieldPath) -> Iterator[Problem]:
         ):
             if value:
                 message = f"{name} has no effect: mode SIMPLE asks clients for no certificate"
-                yield warning("ignored-field", message, path=(*path, name), hint="use mode MUTUAL or OPTIONAL_MUTUAL")
+                yield warning("no-effect", message, path=(*path, name), hint="use mode MUTUAL or OPTIONAL_MUTUAL")
     elif not from_secret and not tls.ca_certificates and not tls.ca_cert_credential_name:
         message = f"mode {tls.mode.value} needs certificates to verify clients with"
         hint = "set caCertificates, or use credentialName and a Secret that holds them"
