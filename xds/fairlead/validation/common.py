@@ -100,8 +100,9 @@ def _program_size(pattern: str) -> int | str:
     """Size of a compiled regular expression, or what is wrong with it."""
     options = re2.Options()
     options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1  # Envoy matches bytes; as UTF-8, classes are many times larger
     try:
-        return int(re2.compile(pattern, options).programsize)
+        return int(re2.compile(pattern.encode(), options).programsize)
     except re2.error as failure:
         text = failure.args[0]
         return text.decode(errors="replace") if isinstance(text, bytes) else str(text)
