@@ -22,6 +22,7 @@ from cryptography import x509
 from fairlead.cli.bootstrap import Protocol as XdsProtocol
 from fairlead.cli.bootstrap import ProxyIdentity, XdsServer, bootstrap_document
 from fairlead.playground.backend import Backend
+from fairlead.playground.client import certificate
 from fairlead.playground.envoy import Envoy, free_port
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -185,15 +186,20 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def client(
-        self, *, address: str = "", certificate: Path | None = None, verify: Path | None = None, http2: bool = False
+        self,
+        *,
+        address: str = "",
+        client_certificate: Path | None = None,
+        verify: Path | None = None,
+        http2: bool = False,
     ) -> AsyncIterator["Client"]:
-        """A client of the proxy on an address; `certificate`: PEM with certificate and key to show."""
+        """A client of the proxy on an address; `client_certificate`: PEM with certificate and key to show."""
         context = ssl.create_default_context(cafile=verify)
         if verify is None:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        if certificate is not None:
-            context.load_cert_chain(certificate)
+        if client_certificate is not None:
+            context.load_cert_chain(client_certificate)
         async with httpx.AsyncClient(verify=context, http2=http2, timeout=20, trust_env=False) as http:
             yield Client(http, address or self.address)
 
@@ -206,9 +212,12 @@ class Client:
         self._address = address
 
     async def request(self, method: str, url: str, **more: Any) -> httpx.Response:
-        """Send a request; host and port of the URL are kept, only the address is the proxy's."""
+        """Send a request for the URL's host to the URL's port of the proxy.
+
+        The `Host` header has no port: clients use the port of the Service in front of the proxy, which is a default.
+        """
         parsed = httpx.URL(url)
-        headers = {"host": parsed.netloc.decode(), **more.pop("headers", {})}
+        headers = {"host": parsed.host, **more.pop("headers", {})}
         target = parsed.copy_with(host=self._address)
         extensions = {"sni_hostname": parsed.host}
         return await self._http.request(method, target, headers=headers, extensions=extensions, **more)
@@ -219,16 +228,4 @@ class Client:
 
 async def handshake(address: str, port: int, server_name: str) -> x509.Certificate:
     """The certificate that a server presents; raises `OSError` when it refuses the handshake."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    _, writer = await asyncio.wait_for(
-        asyncio.open_connection(address, port, ssl=context, server_hostname=server_name), 10
-    )
-    try:
-        der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError, ssl.SSLError):
-            await writer.wait_closed()
-    return x509.load_der_x509_certificate(der)
+    return x509.load_der_x509_certificate(await asyncio.to_thread(certificate, address, port, server_name))

@@ -1,0 +1,128 @@
+"""Every example does what it says: checked offline, simulated, and asked on a real Envoy in both variants of xDS."""
+
+import ssl
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from fairlead.cli.offline import all_problems, load
+from fairlead.cli.render import resources
+from fairlead.resolve.scope import Proxy
+from fairlead.simulation import Request, Simulation
+from support.expectations import EXAMPLES, NAMES, Expectation, Story, story
+from support.stack import Stack, handshake
+
+_SAMPLE = 1000
+_TOLERANCE = 4
+"""Percentage points: four standard deviations of the sample at 10 %."""
+
+
+def test_there_is_a_story_in_every_folder() -> None:
+    assert sorted(path.name for path in EXAMPLES.iterdir() if path.is_dir()) == NAMES
+    assert all((EXAMPLES / name / "README.md").exists() for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_check_finds_nothing(name: str) -> None:
+    world, reading = load([EXAMPLES / name])
+    assert all_problems(world, reading) == []
+    assert world.size() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_simulation(name: str) -> None:
+    told = story(name)
+    world, _ = load([told.folder])
+    proxy = Proxy(namespace=told.namespace, labels=frozenset(told.labels.items()))
+    simulation = Simulation(resources(world, proxy))
+    backends = {f"127.0.0.1:{backend['port']}": backend["name"] for backend in told.backends}
+    for expected in told.requests:
+        _judge(simulation, expected, backends)
+
+
+def _judge(simulation: Simulation, expected: Expectation, backends: dict[str, str]) -> None:
+    verdict = simulation.send(
+        Request(
+            port=expected.port,
+            host=expected.host,
+            path=expected.path,
+            method=expected.method,
+            headers=expected.headers,
+            tls=expected.tls,
+        )
+    )
+    reasons = f"{expected}: {verdict}"
+    if expected.refused:
+        # A client certificate that is refused or missing is beyond the simulation, but not that one is asked for.
+        by_certificate = bool(expected.client_certificate) or verdict.client_certificate_required
+        assert verdict.refused or by_certificate, reasons
+        return
+    assert not verdict.refused, reasons
+    shares = {
+        backends[address]: 100 * share / len(verdict.endpoints[cluster])
+        for cluster, share in verdict.clusters.items()
+        for address in verdict.endpoints.get(cluster, ())
+    }
+    if expected.shares:
+        assert shares == expected.shares, reasons
+    elif expected.backend:
+        assert shares == {expected.backend: 100}, reasons
+    else:
+        assert verdict.status == expected.status, reasons
+    set_headers = {"location": verdict.location, **verdict.response_headers}
+    assert set_headers.items() >= expected.response_headers.items(), reasons
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("protocol", ["delta", "sotw"])
+@pytest.mark.parametrize("name", NAMES)
+async def test_real_envoy(name: str, protocol: str, stack: Stack) -> None:
+    told = story(name)
+    stack.copy(told.folder)
+    await stack.serve()
+    await stack.envoy(protocol, namespace=told.namespace, labels=told.labels)
+    for backend in told.backends:
+        certificate = told.folder / "backend.pem" if "tls" in backend else None
+        await stack.backend(
+            backend["name"],
+            backend["port"],
+            **({"ssl_certfile": certificate, "ssl_keyfile": certificate} if certificate else {}),
+        )
+    for expected in told.requests:
+        await _ask(stack, told, expected)
+
+
+async def _ask(stack: Stack, told: Story, expected: Expectation) -> None:
+    certificate: Path | None = None
+    if expected.client_certificate:
+        certificate = told.folder / "clients" / f"{expected.client_certificate}.pem"
+    async with stack.client(client_certificate=certificate) as client:
+        if expected.refused:
+            with pytest.raises((httpx.TransportError, ssl.SSLError)):
+                await client.request(expected.method, expected.url, headers=expected.headers)
+            return
+        answer = await client.request(expected.method, expected.url, headers=expected.headers)
+        if expected.shares:
+            await _ask_often(client, expected)
+            return
+    assert answer.status_code == (expected.status or 200), f"{expected}: {answer.text}"
+    assert answer.headers.get("x-backend", "") == expected.backend, expected
+    assert {name: answer.headers.get(name) for name in expected.response_headers} == expected.response_headers
+    if expected.request_headers:
+        seen = answer.json()["headers"]
+        assert {name: seen.get(name) for name in expected.request_headers} == expected.request_headers
+    if expected.certificate:
+        leaf = await handshake(stack.address, expected.port, expected.host)
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert expected.certificate in names.get_values_for_type(x509.DNSName)
+
+
+async def _ask_often(client: object, expected: Expectation) -> None:
+    counted: Counter[str] = Counter()
+    for _ in range(_SAMPLE):
+        answer = await client.request(expected.method, expected.url, headers=expected.headers)  # type: ignore[attr-defined]
+        counted[answer.headers["x-backend"]] += 1
+    for backend, percent in expected.shares.items():
+        assert abs(100 * counted[backend] / _SAMPLE - percent) <= _TOLERANCE, counted
