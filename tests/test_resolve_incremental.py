@@ -120,7 +120,16 @@ def test_an_edit_of_one_server_costs_its_own_filter_chain() -> None:
         put(made, gateway("edge", http(), *servers))
     assert counts["_tls_chains"] == 1
     assert counts["listener"] == 1
-    assert (counts["http_routes"], counts["virtual_hosts"]) == (0, 0)
+    # Its route table is empty, so that the Gateway is the origin of the only virtual host there.
+    assert (counts["http_routes"], counts["virtual_hosts"]) == (0, 1)
+
+
+def test_one_more_gateway_costs_nothing_of_others() -> None:
+    made = large_world()
+    with computed(made) as counts:
+        put(made, gateway("second", http(80, "x.org", "tls: {httpsRedirect: true}"), tls("x.org")))
+    assert (counts["bindings"], counts["http_routes"], counts["_tls_chains"]) == (0, 0, 1)
+    assert counts["virtual_hosts"] == 2  # the redirect, and the empty table
 
 
 def test_a_service_costs_the_routes_that_lead_to_it_and_no_virtual_host_when_they_stay_the_same() -> None:

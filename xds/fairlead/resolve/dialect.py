@@ -63,6 +63,10 @@ class Server:
     stat_prefix: str = ""
     """Prefix of the statistics of HTTPS connections; empty for one made of the listener's name."""
 
+    def __hash__(self) -> int:
+        # Thousands of servers are compared as sets: it is enough to tell those of one object apart.
+        return hash((self.gateway, self.path))
+
 
 def listening_port(selection: Selection, server: Server) -> int:
     """The port that the server's listener binds: the declared one, as the Service in front of the proxies maps it."""

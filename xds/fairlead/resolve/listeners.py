@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from fairlead.derive import derived
+from fairlead.derive import derived, derived_map
 from fairlead.intent import FilterChain, HttpConnections, Listener, TcpConnections
 from fairlead.problems import ObjectKey, Problem, error, warning
 from fairlead.resolve.dialect import ConnectionRoute, Server, ServerProtocol, listening_port, route_table
@@ -108,6 +108,17 @@ def plans(world: World, selection: Selection) -> tuple[Plan, ...]:
     for server in servers:
         shared.setdefault(Address(server.bind, listening_port(selection, server)), []).append(server)
     return tuple(_merge(address, found) for address, found in sorted(shared.items()))
+
+
+@derived
+def _served(world: World, selection: Selection) -> frozenset[Server]:
+    return frozenset(server for plan in plans(world, selection) for server in plan.servers)
+
+
+@derived_map(_served)
+def served_servers(_world: World, _selection: Selection, server: Server) -> Server:
+    """The servers that are not left out; a server is its own key, so that readers learn which ones have changed."""
+    return server
 
 
 @derived

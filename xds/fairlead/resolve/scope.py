@@ -69,3 +69,7 @@ class Selection:
     it does not have the port, the port itself is listened on."""
     labels: Labels = frozenset()
     """Those of the proxies' labels that routes ask for."""
+
+    def __hash__(self) -> int:
+        # Nearly every derived value is looked up by its selection.
+        return hash((self.namespace, self.selectors))

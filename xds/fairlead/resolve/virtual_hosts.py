@@ -4,15 +4,14 @@ There is one virtual host for each host name, so that a change of one host touch
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.intent import VirtualHost
 from fairlead.problems import ObjectKey
-from fairlead.resolve.dialect import Dialect, HostRoutes, Server, VirtualHostKey, route_table
+from fairlead.resolve.dialect import Dialect, Server, VirtualHostKey, route_table
 from fairlead.resolve.dialects import DIALECTS
-from fairlead.resolve.listeners import plans
+from fairlead.resolve.listeners import served_servers
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
 from fairlead.world import World
@@ -20,44 +19,42 @@ from fairlead.world import World
 _EVERY_HOST = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """What the virtual hosts of a route table have in common."""
+# --- What servers say of virtual hosts --------------------------------------------------------------------------------
 
-    port: int
-    """As the first server declares it."""
-    origin: tuple[ObjectKey, ...]
-    redirected: frozenset[str]
-    """Hosts for which a server redirects plaintext requests."""
+
+@derived_index(served_servers)
+def _servers_by_table(_world: World, selection: Selection, server: Server, _same: Server) -> Iterable[str]:
+    table = route_table(selection, server)
+    return (table,) if table else ()
 
 
 @derived
 def route_tables(world: World, selection: Selection) -> frozenset[str]:
     """Names of the route tables that listeners refer to."""
-    return frozenset(_tables(world, selection))
+    return frozenset(_servers_by_table(world, selection).keys())
 
 
-@derived
-def _tables(world: World, selection: Selection) -> dict[str, _Table]:
-    servers: dict[str, list[Server]] = {}
-    for plan in plans(world, selection):
-        for server in plan.servers:
-            name = route_table(selection, server)
-            if name:
-                servers.setdefault(name, []).append(server)
-    return {
-        name: _Table(
-            port=sharing[0].port,
-            origin=tuple(dict.fromkeys(server.declared_by for server in sharing)),
-            redirected=frozenset(host for server in sharing if server.https_redirect for host in server.hosts),
-        )
-        for name, sharing in servers.items()
-    }
+@derived_map(_servers_by_table)
+def _ports(world: World, selection: Selection, table: str) -> int | None:
+    """Table -> the port that its first server declares."""
+    servers = _servers_by_table(world, selection).get(table)
+    return None if servers is None else min(servers, key=_age).port
 
 
-@derived
-def _table(world: World, selection: Selection, name: str) -> _Table | None:
-    return _tables(world, selection).get(name)
+def _age(server: Server) -> tuple[str, str, str, str]:
+    return server.created, server.gateway.name, server.gateway.namespace, str(server.path)
+
+
+@derived_index(served_servers)
+def _redirecting(_world: World, selection: Selection, server: Server, _same: Server) -> Iterable[VirtualHostKey]:
+    """Virtual host -> the servers that redirect its plaintext requests."""
+    if server.https_redirect:
+        table = route_table(selection, server)
+        return [VirtualHostKey(table, host) for host in server.hosts]
+    return ()
+
+
+# --- All virtual hosts ------------------------------------------------------------------------------------------------
 
 
 def _of_dialect(world: World, selection: Selection, dialect: Dialect) -> Collection[VirtualHostKey, Any]:
@@ -73,34 +70,49 @@ def _keys_by_table(
 
 @derived
 def _keys(world: World, selection: Selection) -> frozenset[VirtualHostKey]:
-    tables = _tables(world, selection)
-    found: list[frozenset[VirtualHostKey]] = []
-    for name, table in tables.items():
-        keys = [_keys_by_table(world, selection, dialect).get(name) for dialect in DIALECTS]
-        keys.append(frozenset(VirtualHostKey(name, host) for host in table.redirected))
-        # Requests to a table with nothing in it are answered with 404, like those to an unknown host.
-        found += [some for some in keys if some] or [frozenset((VirtualHostKey(name, _EVERY_HOST),))]
-    return frozenset().union(*found)
+    redirected = frozenset(_redirecting(world, selection).keys())
+    found = [redirected]
+    empty = set(route_tables(world, selection) - {key.route_table for key in redirected})
+    for table in route_tables(world, selection):
+        for dialect in DIALECTS:
+            keys = _keys_by_table(world, selection, dialect).get(table)
+            if keys:
+                found.append(keys)
+                empty.discard(table)
+    # Requests to a table with nothing in it are answered with 404, like those to an unknown host.
+    return frozenset(VirtualHostKey(table, _EVERY_HOST) for table in empty).union(*found)
 
 
 @derived_map(_keys)
 def virtual_hosts(world: World, selection: Selection, key: VirtualHostKey) -> Outcome[VirtualHost] | None:
     """The virtual hosts of all route tables."""
-    table = _table(world, selection, key.route_table)
-    if table is None:
+    port = _ports(world, selection).get(key.route_table)
+    if port is None:
         return None
+    redirecting = _redirecting(world, selection).get(key) or frozenset()
     outcomes = [dialect.host_routes(world, selection, key) for dialect in DIALECTS]
-    found: list[HostRoutes] = [outcome.value for outcome in outcomes]
-    origin = tuple(dict.fromkeys(item for part in found for item in part.origin))
-    require_tls = key.domain in table.redirected or any(part.require_tls for part in found)
-    is_blackhole = key.domain == _EVERY_HOST and not origin and not require_tls
-    # Envoy wants IPv6 addresses in brackets.
-    domain = f"[{key.domain}]" if ":" in key.domain else key.domain
+    parts = [outcome.value for outcome in outcomes]
+    routes = tuple(route for part in parts for route in part.routes)
+    require_tls = bool(redirecting) or any(part.require_tls for part in parts)
+    origin = _origin(item for part in parts for item in part.origin) or _origin_of(redirecting)
+    name = key.domain
+    if not origin and name == _EVERY_HOST:
+        name = "blackhole"
+        origin = _origin_of(_servers_by_table(world, selection).get(key.route_table) or ())
     host = VirtualHost(
-        name=f"{'blackhole' if is_blackhole else key.domain}:{table.port}",
-        domains=(domain,),
-        routes=tuple(route for part in found for route in part.routes),
-        origin=origin or table.origin,
+        name=f"{name}:{port}",
+        # Envoy wants IPv6 addresses in brackets.
+        domains=(f"[{key.domain}]" if ":" in key.domain else key.domain,),
+        routes=routes,
+        origin=origin,
         require_tls=require_tls,
     )
     return Outcome(host, tuple(problem for outcome in outcomes for problem in outcome.problems))
+
+
+def _origin(keys: Iterable[ObjectKey]) -> tuple[ObjectKey, ...]:
+    return tuple(dict.fromkeys(keys))
+
+
+def _origin_of(servers: Iterable[Server]) -> tuple[ObjectKey, ...]:
+    return _origin(server.declared_by for server in sorted(servers, key=_age))
