@@ -161,7 +161,7 @@ TLS_B = "tls b.example.com -> https.80.https-b.b.edge"
         (tls("a.example.com", "https-a", 80), http(), [TLS_A, HTTP_80], None),
         (tls("a.example.com", "https-a", 80), TCP, [TLS_A, ECHOED], None),
         (http(), tls("b.example.com", "https-b", 80), [HTTP_80], "b"),
-        (tls('"*"', "https-a", 80), http(), ["tls any -> https.80.https-a.a.edge"], "b"),
+        (tls('"*"', "https-a", 80), http(), ["tls any -> https.80.https-a.a.edge", HTTP_80], None),
         (
             tls("a.example.com", "https-a", 80),
             tls("a.example.com", "tls-b", 80, protocol="TLS", tls=PASSTHROUGH),

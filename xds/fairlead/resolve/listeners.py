@@ -137,9 +137,6 @@ def _merge(address: Address, servers: Iterable[Server]) -> Plan:
         if server.protocol in (ServerProtocol.HTTP, ServerProtocol.TCP):
             if plaintext and ServerProtocol.TCP in (server.protocol, plaintext[0].protocol):
                 first = plaintext[0]
-            elif _EVERY_NAME in names and names[_EVERY_NAME].protocol is not ServerProtocol.TLS_PASSTHROUGH:
-                # A chain for TLS with whatever name takes all connections.
-                first = names[_EVERY_NAME]
             else:
                 plaintext.append(server)
         elif plaintext:
