@@ -106,6 +106,17 @@ def bootstrap_document(
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
         },
         "static_resources": {"clusters": [_xds_cluster(server)]},
+        "layered_runtime": {
+            "layers": [
+                # Envoy's own limit, 100, refuses regular expressions of everyday size; this is Istio's.
+                {"name": "fairlead", "static_layer": {"re2.max_program_size.error_level": 32768}},
+                {"name": "admin", "admin_layer": {}},
+            ]
+        },
+        # Envoy itself refuses regular expressions that are longer than about a hundred steps.
+        "layered_runtime": {
+            "layers": [{"name": "fairlead", "static_layer": {"re2": {"max_program_size": {"error_level": 32768}}}}]
+        },
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}},
     }
 

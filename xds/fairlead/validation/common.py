@@ -24,7 +24,7 @@ _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")  # RFC 9110, sectio
 ENVOY_PROGRAM_SIZE = 100
 """Envoy's own limit of the size of a compiled regular expression (runtime `re2.max_program_size.error_level`)."""
 BOOTSTRAP_PROGRAM_SIZE = 32768
-"""The limit that the bootstrap of Istio, and of Fairlead, sets instead."""
+"""The limit that `fairlead bootstrap` sets instead, and Istio's bootstrap."""
 
 
 def is_dns_label(text: str) -> bool:

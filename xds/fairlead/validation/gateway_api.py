@@ -11,6 +11,7 @@ from fairlead.models.base import KubernetesObject, Model
 from fairlead.models.gateway_api import (
     BackendObjectReference,
     CookieLifetimeType,
+    FromNamespaces,
     FrontendTLSConfig,
     Gateway,
     GatewayAddress,
@@ -39,7 +40,7 @@ from fairlead.models.gateway_api import (
     TLSMode,
     ValueMatchType,
 )
-from fairlead.problems import FieldPath, Problem, error
+from fairlead.problems import FieldPath, Problem, error, warning
 from fairlead.validation import common
 
 _DNS_LABEL = re.compile(r"(?=.{1,63}\Z)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
@@ -51,6 +52,7 @@ _CONTROLLER = re.compile(rf"(?=.{{1,253}}\Z){_SUBDOMAIN_PATTERN}/[A-Za-z0-9/\-._
 _PROTOCOL = re.compile(
     rf"(?=.{{1,255}}\Z)(?:[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?|{_SUBDOMAIN_PATTERN}/[A-Za-z0-9]+)"
 )
+_ADDRESS_TYPE = re.compile(rf"Hostname|IPAddress|NamedAddress|{_CONTROLLER.pattern}")
 _LABEL_KEY = re.compile(rf"(?:{_SUBDOMAIN_PATTERN}/)?(?:[A-Za-z0-9][-A-Za-z0-9_.]{{0,61}})?[A-Za-z0-9]")
 _LABEL_VALUE = re.compile(r"(?=.{0,63}\Z)(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})+")
@@ -154,11 +156,14 @@ def _addresses(addresses: tuple[GatewayAddress, ...]) -> _Problems:
         if address.value and address.type in {"IPAddress", "Hostname"}
     ]
     yield from common.unique(given, "address")
+    for index, address in enumerate(addresses):
+        yield from _matches(address.type, _ADDRESS_TYPE, "type of an address", (*path, index, "type"))
     for (kind, value), where in given:
         if kind == "Hostname":
             yield from _hostname(value, where)
         elif not common.is_ip_address(value):
-            yield error("invalid-value", f"{value!r} is no IP address", path=where)
+            # Kubernetes accepts it, and the rest of the Gateway can be served.
+            yield warning("invalid-value", f"{value!r} is no IP address", path=where)
 
 
 def _infrastructure(infrastructure: GatewayInfrastructure) -> _Problems:
@@ -212,6 +217,13 @@ def _listener(listener: Listener, path: FieldPath) -> _Problems:
     yield from common.at_most(listener.allowed_routes.kinds, 8, (*path, "allowedRoutes", "kinds"))
     for index, kind in enumerate(listener.allowed_routes.kinds):
         yield from _reference(kind, (*path, "allowedRoutes", "kinds", index), ("kind",))
+    if listener.allowed_routes.namespaces.from_ is FromNamespaces.NONE:
+        message = "'None' is no value of this field; it has to be All, Selector or Same"
+        yield error("wrong-value", message, path=(*path, "allowedRoutes", "namespaces", "from"))
+    yield from _listener_tls(listener, path)
+
+
+def _listener_tls(listener: Listener, path: FieldPath) -> _Problems:
     tls = listener.tls
     if tls is None:
         if listener.protocol == "TLS":
@@ -426,18 +438,25 @@ def _filter_fields(one: HTTPRouteFilter, path: FieldPath) -> _Problems:
             yield error("one-of", message, path=(*path, name))
 
 
+def _changed_header(name: str, path: FieldPath) -> _Problems:
+    yield from common.header_name(name, path)
+    if name.lower() == "host":  # Envoy refuses the whole route configuration (HttpConnectionManager, custom headers)
+        hint = "use a filter of type URLRewrite with hostname"
+        yield error("invalid-header", "Envoy does not change Host like other headers", path=path, hint=hint)
+
+
 def _headers(headers: HTTPHeaderFilter, path: FieldPath) -> _Problems:
     for field, given in (("set", headers.set), ("add", headers.add)):
         yield from common.at_most(given, 16, (*path, field))
         yield from common.unique(((h.name, (*path, field, i, "name")) for i, h in enumerate(given)), "header")
         for index, header in enumerate(given):
-            yield from common.header_name(header.name, (*path, field, index, "name"))
+            yield from _changed_header(header.name, (*path, field, index, "name"))
             if not _HEADER_VALUE.fullmatch(header.value):
                 yield error("invalid-header", "no header can have this value", path=(*path, field, index, "value"))
     yield from common.at_most(headers.remove, 16, (*path, "remove"))
     yield from common.unique(((name, (*path, "remove", i)) for i, name in enumerate(headers.remove)), "header")
     for index, name in enumerate(headers.remove):
-        yield from common.header_name(name, (*path, "remove", index))
+        yield from _changed_header(name, (*path, "remove", index))
 
 
 def _mirror(mirror: HTTPRequestMirrorFilter, path: FieldPath) -> _Problems:
@@ -499,8 +518,15 @@ def _external_auth(auth: HTTPExternalAuthFilter, path: FieldPath) -> _Problems:
             yield error("missing-field", f"protocol {field} needs {name}", path=(*path, name))
         elif auth.protocol.value != field and value is not None:
             yield error("one-of", f"{name} belongs to protocol {field}", path=(*path, name))
-    if auth.http is not None and auth.http.path:
+    if auth.http is None:
+        return
+    if auth.http.path:
         yield from _matches(auth.http.path, _PATH, "path", (*path, "http", "path"))
+    for field, names in (
+        ("allowedHeaders", auth.http.allowed_headers),
+        ("allowedResponseHeaders", auth.http.allowed_response_headers),
+    ):
+        yield from common.unique(((name, (*path, "http", field, i)) for i, name in enumerate(names)), "header")
 
 
 RULES: dict[type[KubernetesObject], Callable[[Any], Iterable[Problem]]] = {
