@@ -113,10 +113,6 @@ def bootstrap_document(
                 {"name": "admin", "admin_layer": {}},
             ]
         },
-        # Envoy itself refuses regular expressions that are longer than about a hundred steps.
-        "layered_runtime": {
-            "layers": [{"name": "fairlead", "static_layer": {"re2": {"max_program_size": {"error_level": 32768}}}}]
-        },
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin_port}}},
     }
 

@@ -69,6 +69,8 @@ class Pem(bytes):
     def __repr__(self) -> str:
         return f"Pem({len(self)} bytes)"
 
+    __str__ = __repr__
+
 
 PortNumber = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 """A port as Kubernetes' schemas bound it."""
