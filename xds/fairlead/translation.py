@@ -259,7 +259,7 @@ def needed_credentials(world: World, selection: Selection) -> frozenset[str]:
 @derived_map(needed_credentials)
 def credential_outcomes(world: World, selection: Selection, name: str) -> Outcome[Credential | None]:
     """Credentials that are there, whole, and that proxies of the selection are entitled to."""
-    return credentials.credential(world, selection.namespace, name)
+    return credentials.credential(world, selection.namespace, name, world.strict_secret_names)
 
 
 @derived_map(credential_outcomes)

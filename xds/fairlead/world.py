@@ -19,8 +19,10 @@ class ObjectName(NamedTuple):
 class World:
     """All accepted objects. Derived functions take it as their first argument."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, strict_secret_names: bool = False) -> None:
+        """`strict_secret_names`: Secrets whose names ASM reserves are not served."""
         self.graph = Graph()
+        self.strict_secret_names = strict_secret_names
         self._inputs: dict[type[KubernetesObject], Input[ObjectName, KubernetesObject]] = {}
 
     def objects(self, kind: type[T]) -> Input[ObjectName, T]:

@@ -48,8 +48,8 @@ class Subscriber(Protocol):
 class Hub:
     """The world, the groups of proxies, and the loop that keeps them in step."""
 
-    def __init__(self, source: Source) -> None:
-        self.world = World()
+    def __init__(self, source: Source, *, strict_secret_names: bool = False) -> None:
+        self.world = World(strict_secret_names=strict_secret_names)
         self.world.graph.on_failure = self._report_failure
         self.ready = asyncio.Event()
         """Set when all objects have been read and translated once; before that nothing may be answered."""

@@ -34,7 +34,7 @@ def run(settings: Settings, source: Source) -> None:
 
 
 async def _serve(settings: Settings, source: Source) -> None:
-    hub = Hub(source)
+    hub = Hub(source, strict_secret_names=settings.strict_secret_names)
     xds = XdsServer(hub, settings)
     admin = admin_server(settings.admin_address, hub.ready.is_set, lambda: server_status(hub, xds))
     stop = asyncio.Event()
