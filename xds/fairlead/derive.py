@@ -222,7 +222,10 @@ class _Computed:
 
 
 class Changes(Generic[K]):
-    """A reader's place in a collection: which keys have changed since it last looked."""
+    """A reader's place in a collection: which keys have changed since it last looked.
+
+    To begin with, these are all keys.
+    """
 
     __slots__ = ("_collection", "_keys")
 
@@ -279,7 +282,6 @@ class Collection(Generic[K, V]):
 
     def changes(self) -> Changes[K]:
         """A place in this collection from which to ask for the changed keys; `Changes.close` ends it."""
-        self.refresh()
         return Changes(self)
 
     def refresh(self) -> None:

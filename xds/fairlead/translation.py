@@ -55,6 +55,16 @@ def resource_maps(world: World, selection: Selection, proxy: Proxy) -> dict[str,
     return maps
 
 
+def steps(world: World, selection: Selection) -> Iterator[None]:
+    """Bring the large maps of a selection up to date in small steps, each before those that are built on it.
+
+    A map that is asked for before what it is built on would bring that up to date in one long step.
+    """
+    yield from virtual_hosts.virtual_hosts(world, selection).refresh_steps()
+    yield from virtual_host_leaves(world, selection).refresh_steps()
+    yield from cluster_outcomes(world, selection).refresh_steps()
+
+
 # --- Listeners --------------------------------------------------------------------------------------------------------
 
 

@@ -1,11 +1,15 @@
 """What commands write: for people with colour where there is a terminal, plain where there is none."""
 
+import sys
 from typing import NoReturn
 
 import typer
 from rich.console import Console
 
-OUT = Console(soft_wrap=True, highlight=False)
+_PIPE_WIDTH = 400
+"""Columns where there is no terminal that would have a width: nothing is cut off."""
+
+OUT = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 ERR = Console(stderr=True, soft_wrap=True, highlight=False)
 
 USAGE_ERROR = 2

@@ -8,12 +8,12 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from fairlead import translation
 from fairlead.derive import Changes, Collection, Graph, Input, derived_map
 from fairlead.resolve.scope import Locality, Proxy, Selection
 from fairlead.resolve.selection import selection
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Snapshot, Table
-from fairlead.translation import resource_maps
 from fairlead.world import World
 
 
@@ -120,7 +120,7 @@ class Groups:
         """The group of that key, made when it is new; its tables are filled by the next `steps` and `publish`."""
         group = self._groups.get(key)
         if group is None:
-            maps = resource_maps(self._world, key.selection, proxy)
+            maps = translation.resource_maps(self._world, key.selection, proxy)
             feeds = [self._feed(type_url, cast(Collection[Any, Resource], source)) for type_url, source in maps.items()]
             group = self._groups[key] = Group(key, feeds)
         return group
@@ -142,6 +142,8 @@ class Groups:
 
     def steps(self) -> Iterator[None]:
         """Compute what is due in all tables, in small steps between which the caller may do other things."""
+        for selected in {key.selection for key in self._groups}:
+            yield from translation.steps(self._world, selected)
         for feed in list(self._feeds.values()):
             yield from feed.steps()
 
