@@ -1,0 +1,39 @@
+"""The HTTP filters of every connection manager."""
+
+from google.protobuf.message import Message
+
+from fairlead._pb.envoy.extensions.filters.http.cors.v3 import cors_pb2
+from fairlead._pb.envoy.extensions.filters.http.fault.v3 import fault_pb2
+from fairlead._pb.envoy.extensions.filters.http.grpc_stats.v3 import config_pb2 as grpc_stats_pb2
+from fairlead._pb.envoy.extensions.filters.http.grpc_web.v3 import grpc_web_pb2
+from fairlead._pb.envoy.extensions.filters.http.router.v3 import router_pb2
+from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpFilter,
+)
+from fairlead._pb.google.protobuf import wrappers_pb2
+from fairlead.intent import HttpConnections
+from fairlead.render.encoding import packed
+from fairlead.render.names import CORS_FILTER, FAULT_FILTER
+
+
+def _filter(name: str, configuration: Message) -> HttpFilter:
+    return HttpFilter(name=name, typed_config=packed(configuration))
+
+
+_GRPC_WEB = _filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb())
+
+# Those that routes configure are always there, so that a route's faults and CORS policy need no new listener.
+_COMMON = (
+    _filter(
+        "envoy.filters.http.grpc_stats",
+        grpc_stats_pb2.FilterConfig(emit_filter_state=True, stats_for_all_methods=wrappers_pb2.BoolValue(value=False)),
+    ),
+    _filter(FAULT_FILTER, fault_pb2.HTTPFault()),
+    _filter(CORS_FILTER, cors_pb2.Cors()),
+    _filter("envoy.filters.http.router", router_pb2.Router()),
+)
+
+
+def http_filters(connections: HttpConnections) -> tuple[HttpFilter, ...]:
+    """The filters that requests pass, in order."""
+    return (_GRPC_WEB, *_COMMON) if connections.grpc_web else _COMMON

@@ -1,0 +1,156 @@
+"""Listeners and their filter chains.
+
+A listener's bytes are those of its filter chains behind what is the listener's own, so that a chain is the same bytes
+whatever else the listener has: Envoy then drains the connections of changed chains only.
+"""
+
+from functools import lru_cache
+
+from google.protobuf.message import Message
+
+from fairlead._pb.envoy.config.core.v3 import address_pb2, config_source_pb2
+from fairlead._pb.envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from fairlead._pb.envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
+from fairlead._pb.envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
+from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    Rds,
+)
+from fairlead._pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from fairlead._pb.envoy.type.v3 import hash_policy_pb2
+from fairlead._pb.google.protobuf import wrappers_pb2
+from fairlead.intent import FilterChain, HttpConnections, Listener, Nanoseconds, TcpConnections
+from fairlead.render import tls
+from fairlead.render.encoding import AGGREGATED, duration, encode, packed, write_address, write_duration
+from fairlead.render.http_filters import http_filters
+from fairlead.render.names import UNRESOLVED_CLUSTER, cluster_name
+from fairlead.snapshot import types, wire
+from fairlead.snapshot.resource import Resource
+
+_ADDRESS = listener_pb2.Listener.ADDRESS_FIELD_NUMBER
+_FILTER_CHAINS = listener_pb2.Listener.FILTER_CHAINS_FIELD_NUMBER
+
+_Filter = listener_components_pb2.Filter
+
+_HANDSHAKE_TIMEOUT: Nanoseconds = 15_000_000_000
+
+# Envoy's own value, said aloud because others wait for ever: one missing route table then keeps a listener away.
+_ROUTES = config_source_pb2.ConfigSource(initial_fetch_timeout=duration(15_000_000_000))
+_ROUTES.MergeFrom(AGGREGATED)
+
+
+# --- Listeners --------------------------------------------------------------------------------------------------------
+
+
+def listener(intent: Listener) -> Resource:
+    """A Listener."""
+    own = listener_pb2.Listener(name=intent.name, listener_filters=_listener_filters(intent))
+    write_address(own.address, intent.address, intent.port)
+    # Spreads a burst of new connections over all worker threads.
+    own.max_connections_to_accept_per_socket_event.value = 1
+    chains = (wire.length_delimited(_FILTER_CHAINS, filter_chain(chain)) for chain in intent.filter_chains)
+    return Resource(types.LISTENER, intent.name, b"".join((encode(own), *chains)), intent.origin)
+
+
+def bind(resource: Resource, ip_address: str) -> Resource:
+    """The Listener `resource`, whose address is of an IP, under the same name and port on another IP address.
+
+    The address is appended to the bytes: of a field that occurs twice the parts are merged, the last one wins.
+    """
+    other = encode(address_pb2.Address(socket_address=address_pb2.SocketAddress(address=ip_address)))
+    body = resource.body + wire.length_delimited(_ADDRESS, other)
+    return Resource(resource.type_url, resource.name, body, resource.origin)
+
+
+def _listener_filters(intent: Listener) -> list[listener_components_pb2.ListenerFilter]:
+    filters = []
+    if intent.proxy_protocol:  # first: it stands before all that the client itself sends
+        filters.append(_listener_filter("envoy.filters.listener.proxy_protocol", proxy_protocol_pb2.ProxyProtocol()))
+    if any(chain.server_names or _takes_only_tls(chain) for chain in intent.filter_chains):
+        filters.append(_listener_filter("envoy.filters.listener.tls_inspector", tls_inspector_pb2.TlsInspector()))
+    return filters
+
+
+def _listener_filter(name: str, configuration: Message) -> listener_components_pb2.ListenerFilter:
+    return listener_components_pb2.ListenerFilter(name=name, typed_config=packed(configuration))
+
+
+# --- Filter chains ----------------------------------------------------------------------------------------------------
+
+
+# A change of one chain of a listener leaves the others as they are: those need not be encoded again.
+@lru_cache(maxsize=4096)
+def filter_chain(chain: FilterChain) -> bytes:
+    """An encoded FilterChain."""
+    message = listener_components_pb2.FilterChain(name=chain.name, filters=[_network_filter(chain.connections)])
+    if chain.server_names or _takes_only_tls(chain):
+        # That it is TLS is said, so that a chain for all names does not collide with one for plain text.
+        message.filter_chain_match.CopyFrom(
+            listener_components_pb2.FilterChainMatch(
+                server_names=chain.server_names, transport_protocol="tls" if _takes_only_tls(chain) else ""
+            )
+        )
+    if chain.tls is not None:
+        message.transport_socket.CopyFrom(tls.termination(chain.tls))
+        message.transport_socket_connect_timeout.CopyFrom(duration(_HANDSHAKE_TIMEOUT))
+    return encode(message)
+
+
+def _takes_only_tls(chain: FilterChain) -> bool:
+    return chain.passthrough or chain.tls is not None
+
+
+def _network_filter(connections: HttpConnections | TcpConnections) -> _Filter:
+    match connections:
+        case HttpConnections():
+            configuration = packed(_http_connection_manager(connections))
+            return _Filter(name="envoy.filters.network.http_connection_manager", typed_config=configuration)
+        case TcpConnections():
+            return _Filter(name="envoy.filters.network.tcp_proxy", typed_config=packed(_tcp_proxy(connections)))
+
+
+def _http_connection_manager(connections: HttpConnections) -> HttpConnectionManager:
+    manager = HttpConnectionManager
+    return HttpConnectionManager(
+        stat_prefix=connections.stat_prefix,
+        codec_type=manager.AUTO,
+        rds=Rds(route_config_name=connections.route_table, config_source=_ROUTES),
+        http_filters=http_filters(connections),
+        server_name=connections.server_name,
+        server_header_transformation=manager.OVERWRITE,
+        use_remote_address=wrappers_pb2.BoolValue(value=True),
+        xff_num_trusted_hops=connections.trusted_hops,
+        # What a client claims in x-forwarded-client-cert is replaced by what its certificate says, if it has one.
+        forward_client_cert_details=manager.SANITIZE_SET,
+        set_current_client_cert_details=manager.SetCurrentClientCertDetails(
+            subject=wrappers_pb2.BoolValue(value=True), cert=True, dns=True, uri=True
+        ),
+        normalize_path=wrappers_pb2.BoolValue(value=True),
+        # Streams may be silent as long as they like: routes have timeouts.
+        stream_idle_timeout=duration(0),
+        upgrade_configs=[manager.UpgradeConfig(upgrade_type="websocket")],
+        proxy_100_continue=True,
+    )
+
+
+def _tcp_proxy(connections: TcpConnections) -> TcpProxy:
+    message = TcpProxy(stat_prefix=connections.stat_prefix)
+    if connections.idle_timeout is not None:
+        write_duration(message.idle_timeout, connections.idle_timeout)
+    match connections.backends:
+        case ():
+            message.cluster = UNRESOLVED_CLUSTER  # connections are closed
+        case (only,):
+            message.cluster = cluster_name(only.backend)
+        case several:
+            message.weighted_clusters.CopyFrom(
+                TcpProxy.WeightedCluster(
+                    clusters=[
+                        TcpProxy.WeightedCluster.ClusterWeight(name=cluster_name(share.backend), weight=share.weight)
+                        for share in several
+                    ]
+                )
+            )
+    if connections.hash_source_ip:
+        message.hash_policy.add().source_ip.CopyFrom(hash_policy_pb2.HashPolicy.SourceIp())
+    return message

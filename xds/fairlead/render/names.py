@@ -1,0 +1,14 @@
+"""Names that more than one resource uses. Those of clusters are Istio's: people search config dumps for them."""
+
+from fairlead.intent import Backend
+
+UNRESOLVED_CLUSTER = "UnknownService"
+"""No cluster has this name: what is sent to it is answered at once."""
+
+CORS_FILTER = "envoy.filters.http.cors"
+FAULT_FILTER = "envoy.filters.http.fault"
+
+
+def cluster_name(backend: Backend) -> str:
+    """Name of the cluster, and of the endpoint assignment, of a backend: `outbound|port|subset|host`."""
+    return f"outbound|{backend.port}|{backend.subset}|{backend.host}"
