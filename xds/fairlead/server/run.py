@@ -1,6 +1,7 @@
 """A server from start to end: read all objects, open the ports, serve, drain."""
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ def run(settings: Settings, source: Source) -> None:
     """Serve until SIGTERM or SIGINT. Raises `SettingsError`, or `OSError` when a port is taken."""
     settings.check()
     configure_logs()
+    # What is read and derived lives long: the collector looks at it seldom, and after the first load not at all.
+    gc.set_threshold(100_000, 50, 1000)
     uvloop.run(_serve(settings, source))
 
 
@@ -65,6 +68,8 @@ async def _open(hub: Hub, xds: XdsServer, settings: Settings) -> None:
     log.info("reading", paths=paths, admin=str(settings.admin_address))
     started = time.monotonic()
     await hub.ready.wait()
+    gc.collect()
+    gc.freeze()
     await xds.start()
     log.info(
         "serving xDS",
