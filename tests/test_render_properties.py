@@ -25,7 +25,7 @@ CREDENTIALS = [
     AuthoritiesCredential("a-cacert", b"ca"),
 ]
 
-examples = settings(deadline=None, max_examples=50)  # the second decoder is slow, its first use most of all
+examples = settings(deadline=None, max_examples=30)  # the second decoder is slow, its first use most of all
 
 
 def table_of(hosts: list[intent.VirtualHost]) -> Resource:
@@ -97,8 +97,9 @@ def distinct(resources: list[Resource]) -> list[Resource]:
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(180)
 @settings(
-    max_examples=8,  # each of many resources, and with an Envoy of its own
+    max_examples=10,  # each of many resources, and with an Envoy of its own; the first five are small
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],  # to shrink a failure would take minutes; Envoy says what is wrong
