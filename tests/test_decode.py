@@ -1,12 +1,13 @@
 """Decoding: both ways lead to equal objects, and every fault is told with its place."""
 
 import re
+from collections.abc import Iterator, Mapping
 from textwrap import dedent
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from fairlead.models import documents
-from fairlead.models.base import KubernetesObject
+from fairlead.models import documents, registry
+from fairlead.models.base import KubernetesObject, ObjectMeta
 from fairlead.models.core import Service
 from fairlead.models.decode import Decoded, decode
 from fairlead.models.registry import KINDS
@@ -18,6 +19,20 @@ from support import kinds
 
 NAMES_OF_KEYS = {"unknown-field", "duplicate-key"}
 
+OTHER_CORE_KINDS = [
+    "Binding",
+    "ComponentStatus",
+    "Event",
+    "LimitRange",
+    "Node",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "PodTemplate",
+    "ReplicationController",
+    "ResourceQuota",
+    "ServiceAccount",
+]
+
 every_kind = pytest.mark.parametrize("model", KINDS, ids=lambda kind: f"{kind.group}.{kind.kind}")
 quick = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -27,7 +42,8 @@ quick = settings(
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
     lambda inner: (
-        st.lists(inner) | st.dictionaries(st.sampled_from(["metadata", "spec", "name", "http", "ports", "data"]), inner)
+        st.lists(inner)
+        | st.dictionaries(st.sampled_from(["metadata", "spec", "name", "namespace", "http", "ports", "data"]), inner)
     ),
 )
 
@@ -249,7 +265,7 @@ def test_durations(value: str, problem: str | None) -> None:
     ("type_of_object", "expected"),
     [
         ("apiVersion: apps/v1\nkind: Deployment", ""),
-        ("apiVersion: v1\nkind: ServiceAccount", ""),
+        *((f"apiVersion: v1\nkind: {kind}", "") for kind in OTHER_CORE_KINDS),
         (
             "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute",
             """\
@@ -269,8 +285,24 @@ def test_durations(value: str, problem: str | None) -> None:
             "apiVersion: networking.istio.oi/v1\nkind: VirtualService",
             """\
             1:13 warning[unsupported-kind] apiVersion
-                VirtualService is a kind of networking.istio.io, not of networking.istio.oi; the object is not served
+                VirtualService is no kind of networking.istio.oi; the object is not served
                 did you mean networking.istio.io/v1?
+            """,
+        ),
+        (
+            "apiVersion: v1\nkind: Gateway",
+            """\
+            1:13 warning[unsupported-kind] apiVersion
+                Gateway is no kind of the core group; the object is not served
+                did you mean networking.istio.io/v1 or gateway.networking.k8s.io/v1?
+            """,
+        ),
+        (
+            "apiVersion: v1\nkind: service",
+            """\
+            2:7 warning[unsupported-kind] kind
+                service is no kind that is read; the object is not served
+                did you mean Service?
             """,
         ),
         (
@@ -316,6 +348,8 @@ def test_kinds_and_versions_that_are_not_read(type_of_object: str, expected: str
         ("{name: 7}", "3:18 error[wrong-type] metadata.name"),
         ("{name: a/b}", "3:18 error[invalid-name] metadata.name"),
         ("{name: a, namespace: A_}", "3:32 error[invalid-name] metadata.namespace"),
+        ("{name: a, namespace: ''}", None),
+        ("{name: a, namespace: 0}", "3:32 error[wrong-type] metadata.namespace"),
         ("{name: a, namespace: 1}", "3:32 error[wrong-type] metadata.namespace"),
         ("{name: a, labels: {x: 1}}", "3:33 error[wrong-type] metadata.labels.x"),
         ("{name: a, annotations: {x.y/z: null}}", '3:42 error[wrong-type] metadata.annotations["x.y/z"]'),
@@ -422,3 +456,59 @@ def test_secret_values_are_in_no_message() -> None:
     credential = "apiVersion: istio.alibabacloud.com/v1\nkind: ASMCredential\nmetadata: {name: a}\nspec: {key: hunter2}"
     assert "hunter2" not in told(credential)
     assert "PEM text is expected, as it is or in base64" in told(credential)
+
+
+class Example(KubernetesObject, frozen=True, kw_only=True):
+    group: ClassVar[str] = "example.com"
+    kind: ClassVar[str] = "Example"
+    versions: ClassVar[tuple[str, ...]] = ("v1",)
+    aliases: ClassVar[Mapping[str, str]] = {"statName": "metric"}
+
+    metric: str = ""
+
+
+def test_aliases_are_read_as_the_field_that_they_stand_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "model", lambda _group, _kind: Example)
+    head = "apiVersion: example.com/v1\nkind: Example\nmetadata: {name: a}\n"
+    decoded = read(f"{head}statName: a")
+    assert decoded.object == Example(metadata=ObjectMeta(name="a", namespace="default"), metric="a")
+    assert decoded.problems == ()
+    assert "'metric' is the same field as 'statName'" in told(f"{head}statName: a\nmetric: b")
+
+
+def test_models_keep_the_conventions_that_decoding_relies_on() -> None:
+    assert len({(kind.group, kind.kind) for kind in KINDS}) == len(KINDS)
+    for kind in KINDS:
+        assert registry.model(kind.group, kind.kind) is kind
+        assert registry.unsupported(kind.group, kind.kind + "s") is not None
+        pending, seen = [kind], set[type]()
+        while pending:
+            cls = pending.pop()
+            if cls in seen:
+                continue
+            seen.add(cls)
+            assert cls.__struct_config__.frozen, cls
+            for field in kinds.fields(cls):
+                optional = isinstance(field.type, inspect.UnionType) and field.type.includes_none
+                # null is the same as absent, so the default of a field that allows None has to be None.
+                assert field.required or (field.default is None) == optional, (cls, field.name)
+                pending += [place.cls for place in parts(field.type) if isinstance(place, inspect.StructType)]
+                for place in parts(field.type):
+                    if isinstance(place, inspect.EnumType):
+                        assert all(isinstance(member.value, str) for member in place.cls), place.cls
+
+
+def parts(info: inspect.Type) -> Iterator[inspect.Type]:
+    """A type and those that it is made of, short of the fields of structs."""
+    yield info
+    match info:
+        case inspect.UnionType(types=types):
+            inner = types
+        case inspect.VarTupleType(item_type=item):
+            inner = (item,)
+        case inspect.DictType(value_type=value_type):
+            inner = (value_type,)
+        case _:
+            inner = ()
+    for one in inner:
+        yield from parts(one)

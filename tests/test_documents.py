@@ -221,13 +221,30 @@ def bomb() -> str:
     return "\n".join(lines)
 
 
+def bomb_of_merges() -> str:
+    lines = ["a0: &a0 {x: y}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)]
+    return "\n".join(lines)
+
+
 @pytest.mark.parametrize(
-    "text", [bomb(), "a: &a [*a]", "a: &a {b: *a}", "[" * 100_000, "- " * 5_000, "{a: " * 5_000, "? " * 5_000]
+    "text",
+    [
+        bomb(),
+        "a: &a [*a]",
+        "a: &a {b: *a}",
+        "a: &a {<<: *a}",
+        "[" * 100_000,
+        "- " * 5_000,
+        "{a: " * 5_000,
+        "? " * 5_000,
+    ],
 )
 def test_documents_that_expand_or_nest_beyond_measure_are_refused(text: str) -> None:
     parsed = parse(text.encode())
     assert parsed.items == ()
     assert [problem.code for problem in parsed.problems] == ["syntax"]
+    assert locate(text.encode(), ("a11", "b", "c"))[0] >= 1
 
 
 # --- Places -----------------------------------------------------------------------------------------------------------
@@ -268,7 +285,7 @@ def test_syntax_errors_are_told_in_words_with_their_place(text: str, place: tupl
         ("a:\n  b: 1\n  c: 2\n  b: 3", (4, 3), "'b' is given more than once"),
         ("a: !Ref b", (1, 4), "the tag !Ref has no meaning here"),
         ("a: !Ref {b: c}", (1, 4), "the tag !Ref has no meaning here"),
-        ("a: {<<: b}", (1, 4), "only a mapping can be merged by <<"),
+        ("a: {<<: b}", (1, 9), "only a mapping can be merged by <<"),
         ("a: {{ .Values.a }}", (1, 4), "a mapping or list stands where a name is due"),
     ],
 )
@@ -290,7 +307,7 @@ items:
     -   b
     retry_on: 5xx
     flow: {x: [1,  2], y: }
-- spec: {<<: {merged: 1}, hosts: *hosts}
+- spec: {<<: [{merged: 1, both: 2}, {both: 3}], hosts: *hosts}
 """
 
 
@@ -304,7 +321,8 @@ items:
         (("items", 0, "spec", "retryOn"), (9, 15), (9, 5)),
         (("items", 0, "spec", "flow", "x", 1), (10, 20), (10, 20)),
         (("items", 0, "spec", "flow", "y"), (10, 27), (10, 24)),
-        (("items", 1, "spec", "merged"), (11, 23), (11, 15)),
+        (("items", 1, "spec", "merged"), (11, 24), (11, 16)),
+        (("items", 1, "spec", "both"), (11, 33), (11, 27)),
         (("items", 1, "spec", "hosts", 0), (7, 7), (7, 7)),
         (("items", 0, "spec", "missing"), (5, 3), (5, 3)),
         (("items", 0, "spec", "missing", "below"), (5, 3), (5, 3)),
@@ -340,3 +358,16 @@ def test_every_value_is_found_where_it_is_written(written: dict[str, Any], data:
 def test_items_are_plain() -> None:
     """What is parsed can be kept, compared and sent to another process."""
     assert documents.parse(b"a: [1, x]").items == (Item({"a": [1, "x"]}, ()),)
+
+
+@given(st.binary(max_size=40) | st.text("ab:- \n\t'\"[]{}#&*!|>%@?.<~\\\0é0").map(str.encode))
+def test_no_text_whatsoever_raises(data: bytes) -> None:
+    for document in split(data):
+        parsed = parse(document.text)
+        for path in [problem.path for problem in parsed.problems] + [
+            item.root + problem.path for item in parsed.items for problem in item.problems
+        ]:
+            for key in (False, True):
+                line, column = locate(document.text, path, key=key)
+                assert line >= 1
+                assert column >= 1

@@ -103,8 +103,11 @@ def _metadata(model: type[KubernetesObject], metadata: Any) -> Any:
     """The metadata with its namespace filled in, and without what changes with every `kubectl apply`."""
     if not isinstance(metadata, dict):
         return metadata
-    namespace = (metadata.get("namespace") or "default") if model.namespaced else ""
-    result = metadata | {"namespace": namespace}
+    result = dict(metadata)
+    if not model.namespaced:
+        result["namespace"] = ""
+    elif metadata.get("namespace") in (None, ""):
+        result["namespace"] = "default"
     annotations = metadata.get("annotations")
     if isinstance(annotations, dict) and _LAST_APPLIED in annotations:
         result["annotations"] = {name: value for name, value in annotations.items() if name != _LAST_APPLIED}
@@ -178,9 +181,9 @@ def _shape(kind: Any) -> _Shape:
         return _shape(typing.get_args(kind)[0])
     if origin in {typing.Union, types.UnionType}:
         shapes = [_shape(alternative) for alternative in typing.get_args(kind) if alternative is not types.NoneType]
-        if len(shapes) == 1:
-            return shapes[0]
-        return _Leaf(tuple(kind for shape in shapes if isinstance(shape, _Leaf) for kind in shape.alternatives))
+        leaves_only = [shape for shape in shapes if isinstance(shape, _Leaf)]
+        assert len(shapes) == 1 or leaves_only == shapes, f"{kind} mixes structures with other types"
+        return shapes[0] if len(shapes) == 1 else _Leaf(tuple(one for leaf in leaves_only for one in leaf.alternatives))
     if origin in {tuple, list}:
         return _List(typing.get_args(kind)[0])
     if origin is dict:

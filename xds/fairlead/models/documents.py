@@ -208,19 +208,19 @@ def _entry(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, yaml.Nod
     """The nodes of name and value of a field, or twice that of an element of a list."""
     if isinstance(part, int):
         return (node.value[part],) * 2 if isinstance(node, yaml.SequenceNode) and part < len(node.value) else None
-    if not isinstance(node, yaml.MappingNode):
-        return None
-    # Of several with the same name the last one is what a problem with duplicates is about.
-    for key_node, value_node in reversed(node.value):
-        if key_node.value == part or (isinstance(key_node.value, str) and json_name(key_node.value) == part):
-            return key_node, value_node
-    for key_node, value_node in node.value:
-        if key_node.value == "<<" and key_node.tag == _PLAIN:
-            merged = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
-            for source in merged:
-                found = _entry(source, part)
-                if found is not None:
-                    return found
+    pending, merged = [node], set[int]()
+    while pending:
+        mapping = pending.pop()
+        if not isinstance(mapping, yaml.MappingNode) or id(mapping) in merged:
+            continue
+        merged.add(id(mapping))
+        # Of several with the same name the last one is what a problem with duplicates is about.
+        for key_node, value_node in reversed(mapping.value):
+            if key_node.value == part or (isinstance(key_node.value, str) and json_name(key_node.value) == part):
+                return key_node, value_node
+        for key_node, value_node in mapping.value:
+            if key_node.value == "<<" and key_node.tag == _PLAIN:
+                pending += reversed(value_node.value) if isinstance(value_node, yaml.SequenceNode) else [value_node]
     return None
 
 
@@ -343,7 +343,7 @@ class _Converter:
                     error("syntax", "a mapping or list stands where a name is due", path=path, hint=hint)
                 )
             elif key == "<<" and key_node.tag == _PLAIN:
-                merged = self._merge(value_node, path) | merged
+                merged = self._merge(value_node, (*path, key)) | merged
             elif key in result:
                 self.problems.append(error("duplicate-key", f"{key!r} is given more than once", path=(*path, key)))
             else:

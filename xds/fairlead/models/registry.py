@@ -59,26 +59,31 @@ def model(group: str, kind: str) -> type[KubernetesObject] | None:
 
 def unsupported(group: str, kind: str) -> Problem | None:
     """What to say about a kind without a model; None when the kind is none of our business."""
-    known = _UNSUPPORTED.get(group)
-    if known is None:
-        # A mistyped group would make the object vanish without a word.
-        similar = difflib.get_close_matches(group, [of for of, name in _BY_NAME if name == kind and of], 1, 0.8)
-        if not similar:
-            return None
-        return warning(
-            "unsupported-kind",
-            f"{kind} is a kind of {similar[0]}, not of {group}; the object is not served",
-            path=("apiVersion",),
-            hint=f"did you mean {similar[0]}/{_BY_NAME[similar[0], kind].versions[0]}?",
-        )
-    if kind in known:
-        return warning(
-            "unsupported-kind", f"{kind} of {group} is not supported yet; the object is not served", path=("kind",)
-        )
-    similar = difflib.get_close_matches(kind, [name for of, name in _BY_NAME if of == group], 1)
-    return warning(
-        "unsupported-kind",
-        f"{kind} is no kind of {group} that is read; the object is not served",
-        path=("kind",),
-        hint=f"did you mean {similar[0]}?" if similar else "",
-    )
+    if group not in _UNSUPPORTED:
+        return _mistyped(group, kind)
+    if kind in _UNSUPPORTED[group]:
+        message = f"{kind} of {group} is not supported yet; the object is not served"
+        return warning("unsupported-kind", message, path=("kind",))
+    message = f"{kind} is no kind of {group} that is read; the object is not served"
+    similar = difflib.get_close_matches(kind, _kinds_of(group), 1)
+    hint = f"did you mean {similar[0]}?" if similar else ""
+    return warning("unsupported-kind", message, path=("kind",), hint=hint)
+
+
+def _kinds_of(group: str) -> list[str]:
+    return [kind for of, kind in _BY_NAME if of == group]
+
+
+def _mistyped(group: str, kind: str) -> Problem | None:
+    """What to say when a kind of another group is likely meant, which would vanish without a word."""
+    groups = [of for of, name in _BY_NAME if name == kind and of]
+    likely = difflib.get_close_matches(group, groups, 1, 0.8) if group else groups
+    if likely:
+        meant = " or ".join(f"{of}/{_BY_NAME[of, kind].versions[0]}" for of in likely)
+        message = f"{kind} is no kind of {group or 'the core group'}; the object is not served"
+        return warning("unsupported-kind", message, path=("apiVersion",), hint=f"did you mean {meant}?")
+    similar = difflib.get_close_matches(kind, _kinds_of(group), 1, 0.8)
+    if similar:
+        message = f"{kind} is no kind that is read; the object is not served"
+        return warning("unsupported-kind", message, path=("kind",), hint=f"did you mean {similar[0]}?")
+    return None
