@@ -82,9 +82,6 @@ class LabelSelector(Model, frozen=True, kw_only=True):
     match_expressions: tuple[LabelSelectorRequirement, ...] = ()
 
 
-# --- GatewayClass -----------------------------------------------------------------------------------------------------
-
-
 class GatewayClassSpec(Model, frozen=True, kw_only=True):
     """Which controller serves Gateways of a class."""
 
@@ -561,9 +558,6 @@ class HTTPRoute(KubernetesObject, frozen=True, kw_only=True):
     versions: ClassVar[tuple[str, ...]] = ("v1", "v1beta1")
 
     spec: HTTPRouteSpec
-
-
-# --- ReferenceGrant ---------------------------------------------------------------------------------------------------
 
 
 class ReferenceGrantFrom(Model, frozen=True, kw_only=True):
