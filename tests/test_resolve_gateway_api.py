@@ -130,7 +130,7 @@ def test_listeners_without_routes_answer_404() -> None:
         (secure, "s.com"): ("s.com:443", ()),
         ("http.81", "*"): ("blackhole:81", ()),
     }
-    assert {key.kind for host in all_hosts(made, EDGE).values() for key in host.origin} == {"Gateway"}
+    assert {host.origin for host in all_hosts(made, EDGE).values()} == {(servers(made)["s"].gateway,)}
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,8 @@ def test_certificates_of_other_namespaces_need_a_grant(granted: str, permitted: 
 
 def test_without_its_grant_a_listener_is_gone() -> None:
     made = world(
-        gateway(https(certificates="{name: cert, namespace: vault}, {name: own}")), grant(GATEWAYS, SECRETS, "vault")
+        gateway(https(certificates="{name: cert, namespace: vault}, {name: own}, {name: own}")),
+        grant(GATEWAYS, SECRETS, "vault"),
     )
     both = ("kubernetes-gateway://vault/cert", "kubernetes-gateway://edge/own")
     assert servers(made)["https"].tls == TlsTermination(both, alpn=("h2", "http/1.1"))

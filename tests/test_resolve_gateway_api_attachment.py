@@ -17,6 +17,7 @@ from support.gateway_api import (
     http,
     https,
     namespace,
+    proxy,
     route,
     routes_by_host,
     told,
@@ -177,6 +178,32 @@ def test_a_host_name_that_another_parent_has_is_not_told() -> None:
     assert told(made) == []
 
 
+def test_a_host_name_that_may_be_for_another_controller_is_not_told() -> None:
+    made = world(
+        gateway(http(host="a.com")),
+        gateway(http(host="b.com"), name="theirs", cls="theirs"),
+        gateway_class("theirs", "example.com/other"),
+        route(hosts="a.com, b.com", parents="{name: edge}, {name: theirs}"),
+        SHOP,
+    )
+    assert told(made) == []
+
+
+def test_each_gateway_serves_what_is_attached_to_it() -> None:
+    made = world(
+        gateway(http(host="*.a.com")),
+        gateway(http(host="*.com"), name="other"),
+        route("", hosts="x.a.com, b.com", parents="{name: edge}, {name: other}"),
+        route("", name="private", parents="{name: other}"),
+    )
+    assert routes_by_host(made) == {"*.a.com": [], "x.a.com": ["edge.route.0"]}
+    assert routes_by_host(made, asking=proxy("other")) == {
+        "*.com": ["edge.private.0"],
+        "x.a.com": ["edge.route.0"],
+        "b.com": ["edge.route.0"],
+    }
+
+
 LISTENED = ("", "*.example.com", "*.foo.example.com", "abc.foo.example.com")
 ISOLATED = {"empty": 0, "example": 1, "foo": 2, "abc": 3}
 
@@ -227,7 +254,7 @@ def test_a_listener_without_routes_keeps_its_requests() -> None:
     made = world(
         gateway(http("any"), http("own", "*.a.com"), http("exact", "x.a.com")),
         route("", parents="{name: edge, sectionName: any}"),
-        route("", name="own", hosts="y.a.com", parents="{name: edge, sectionName: own}"),
+        route("", name="own", hosts="x.a.com, y.a.com", parents="{name: edge, sectionName: own}"),
     )
     assert routes_by_host(made) == {
         "*": ["edge.route.0"],
@@ -250,7 +277,7 @@ def test_https_listeners_isolate_by_their_own_tables() -> None:
 
 def test_listeners_of_other_ports_and_protocols_do_not_isolate() -> None:
     made = world(
-        gateway(http("any"), http("far", "a.com", 81), https("near", "a.com", 443)),
+        gateway(https("near", "a.com", 80), http("any"), http("far", "a.com", 81)),
         route("", hosts="a.com", parents="{name: edge, sectionName: any}"),
     )
     assert routes_by_host(made) == {"a.com": ["edge.route.0"]}
