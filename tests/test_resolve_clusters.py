@@ -360,6 +360,7 @@ def test_the_proxy_protocol(written: str, version: int) -> None:
             "{baseEjectionTime: 20s, consecutiveErrors: 3, interval: 5s, maxEjectionPercent: 100}",
             OutlierDetection(3, interval=5 * SECOND, base_ejection_time=20 * SECOND, max_ejection_percent=100),
         ),
+        ("{consecutiveErrors: 1, maxEjectionPercent: 1}", OutlierDetection(1, max_ejection_percent=1)),
         (
             "{consecutiveErrors: 3, consecutive5xxErrors: 7, maxEjectionPercent: 1}",
             OutlierDetection(7, max_ejection_percent=1),

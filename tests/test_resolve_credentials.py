@@ -172,6 +172,15 @@ def test_an_asm_credential_serves_where_there_is_no_secret() -> None:
     assert shown(made, "kubernetes://own") == "pair Secret edge/own"
 
 
+def test_faults_of_a_secret_are_told_where_its_content_is_written() -> None:
+    made = world(secret("text", tls_crt=CERTIFICATE, tls_key=OTHER_KEY))
+    (of_text,) = credentials.credential(made, "edge", "kubernetes://text").problems
+    assert of_text.path == ("stringData", "tls.key")
+    put(made, 'apiVersion: v1\nkind: Secret\nmetadata: {name: data, namespace: edge}\ndata: {tls.crt: "", tls.key: ""}')
+    (of_data, *_) = credentials.credential(made, "edge", "kubernetes://data").problems
+    assert of_data.path[0] == "data"
+
+
 def test_faults_of_an_asm_credential_are_told_at_its_fields() -> None:
     made = world(asm_credential("own", type="tls", cert=CERTIFICATE, key=OTHER_KEY, caCert=KEY))
     (of_pair,) = credentials.credential(made, "edge", "kubernetes://own").problems

@@ -163,6 +163,14 @@ def test_endpoints_count_where_there_are_no_slices() -> None:
     assert addresses(made) == ["10.0.0.1:8080"]
 
 
+def test_the_port_of_endpoints_is_found_by_name() -> None:
+    made = world(SHOP.replace("admin", "other"), ENDPOINTS)
+    assert addresses(made, port=81) == []
+    assert shown(problems(made, port=81)) == ["endpoint-port-mismatch Endpoints default/shop subsets"]
+    assert not problems(made)
+    assert not problems(world(SHOP, document("Endpoints", "shop", subsets=[])))
+
+
 def pod(name: str, address: str, phase: str = "Running", **labels: str) -> str:
     return document("Pod", name, {"app": "shop", **labels}, status={"podIP": address, "phase": phase})
 
@@ -364,10 +372,19 @@ NEAR_A = Locality("cn", "a")
             [
                 subsets(
                     outlierDetection={},
-                    loadBalancer={"localityLbSetting": {"failoverPriority": ["topology.kubernetes.io/zone=b", "own"]}},
+                    loadBalancer={"localityLbSetting": {"failoverPriority": ["own", "topology.kubernetes.io/zone=b"]}},
                 )
             ],
             [1, 0],
+        ),
+        (
+            [
+                subsets(
+                    outlierDetection={},
+                    loadBalancer={"localityLbSetting": {"failoverPriority": ["topology.kubernetes.io/zone"]}},
+                )
+            ],
+            [0, 1],
         ),
     ],
 )
@@ -390,6 +407,18 @@ def test_labels_of_slices_and_workloads_say_where_they_are() -> None:
         ("cn", "a", "10.0.0.1", 1),
         ("us", "c", "10.3.0.2", 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("distribution", "priorities"), [("PreferClose", [0, 1]), ("PreferSameZone", [0, 0]), ("PreferSameNode", [0, 0])]
+)
+def test_how_near_a_service_wants_its_endpoints(distribution: str, priorities: list[int]) -> None:
+    made = world(
+        SHOP + f"  trafficDistribution: {distribution}",
+        endpoint_slice("near", "10.0.0.1", **{"istio-locality": "cn.a.1"}),
+        endpoint_slice("next", "10.0.0.2", **{"istio-locality": "cn.a.2"}),
+    )
+    assert [priority for *_, priority in places(made, Locality("cn", "a", "1"))] == priorities
 
 
 def test_priorities_by_labels_of_pods() -> None:

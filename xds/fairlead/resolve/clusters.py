@@ -129,22 +129,22 @@ def _undiscoverable(view: ServiceView) -> Problem:
         f"{view.host} is not reached: resolution {view.resolution.value} is not supported",
         key=view.key,
         path=("spec", "resolution"),
-        hint="Use resolution DNS, with a ServiceEntry for each host",
+        hint="use resolution DNS, with a ServiceEntry for each host",
     )
 
 
 def _of_service(world: World, namespace: str, view: ServiceView) -> Iterator[Problem]:
     for key in services.claimants(world, namespace, view.host)[1:]:
         message = f"{view.host} is served by {view.key}, which comes first, so that it has no effect here"
-        yield warning("host-conflict", message, key=key, path=("spec", "hosts"), hint="Keep one of them")
+        yield warning("host-conflict", message, key=key, path=("spec", "hosts"), hint="keep one of them")
     if view.resolution is Resolution.NONE:
         message = f"resolution NONE tells a gateway no address of {view.host}: only endpoints that are listed are used"
-        hint = "Use resolution DNS, or STATIC with endpoints"
+        hint = "use resolution DNS, or STATIC with endpoints"
         yield warning("no-resolution", message, key=view.key, path=("spec", "resolution"), hint=hint)
     if view.traffic_distribution == "PreferSameNode":
         message = "PreferSameNode is taken as PreferSameZone, because proxies do not tell their nodes"
         path = ("spec", "trafficDistribution")
-        yield warning("not-supported", message, key=view.key, path=path, hint="Use PreferSameZone")
+        yield warning("not-supported", message, key=view.key, path=path, hint="use PreferSameZone")
 
 
 def _of_resolved(policy: Policy, view: ServiceView, found: tuple[LocalityEndpoints, ...]) -> Iterator[Problem]:
@@ -152,15 +152,15 @@ def _of_resolved(policy: Policy, view: ServiceView, found: tuple[LocalityEndpoin
     setting = None if policy.load_balancer is None else policy.load_balancer.value.locality_lb_setting
     if policy.load_balancer is not None and setting is not None and setting.enabled is not False:
         message = f"no locality is preferred, because {view.host} is resolved by DNS"
-        hint = "Use resolution STATIC with addresses"
+        hint = "use resolution STATIC with addresses"
         yield policy.load_balancer.not_supported(message, "localityLbSetting", hint=hint)
     elif policy.outlier_detection is not None and len(found) > 1:
         message = f"no locality is preferred in spite of outlier detection, because {view.host} is resolved by DNS"
-        yield policy.outlier_detection.not_supported(message, hint="Use resolution STATIC with addresses")
+        yield policy.outlier_detection.not_supported(message, hint="use resolution STATIC with addresses")
     if view.resolution is Resolution.DNS_ROUND_ROBIN and sum(len(group.endpoints) for group in found) > 1:
         message = "only one endpoint is used: DNS_ROUND_ROBIN resolves one name"
         path = ("spec", "endpoints")
-        yield warning("ignored-endpoints", message, key=view.key, path=path, hint="Use resolution DNS")
+        yield warning("ignored-endpoints", message, key=view.key, path=path, hint="use resolution DNS")
 
 
 def _first(groups: tuple[LocalityEndpoints, ...]) -> tuple[LocalityEndpoints, ...]:
@@ -289,7 +289,7 @@ def _of_policy(policy: Policy, protocol: UpstreamProtocol) -> Iterator[Problem]:
     if policy.tunnel is not None:
         yield policy.tunnel.not_supported("tunnels are not supported: connections go to the service itself")
     if policy.retry_budget is not None:
-        hint = "Limit retries by connectionPool.http.maxRetries"
+        hint = "limit retries by connectionPool.http.maxRetries"
         yield policy.retry_budget.not_supported("retry budgets are not supported", hint=hint)
 
 
@@ -297,9 +297,9 @@ def _of_load_balancer(located: Located[models.LoadBalancerSettings], *, detects:
     settings = located.value
     if settings.simple is models.SimpleLB.PASSTHROUGH:
         message = "PASSTHROUGH has no effect: a gateway does not know where its clients wanted to connect to"
-        yield located.not_supported(message, "simple", hint="Use LEAST_REQUEST, which is used instead")
+        yield located.not_supported(message, "simple", hint="use LEAST_REQUEST, which is used instead")
     if settings.zone_aware_lb_setting is not None:
-        hint = "Use localityLbSetting"
+        hint = "use localityLbSetting"
         yield located.not_supported("zone aware load balancing is not supported", "zoneAwareLbSetting", hint=hint)
     cookie = None if settings.consistent_hash is None else settings.consistent_hash.http_cookie
     if cookie is not None and cookie.attributes:
@@ -321,11 +321,11 @@ def _of_localities(
     path = "localityLbSetting"
     if not detects and not setting.distribute:
         message = "no locality is preferred, because without outlierDetection no endpoint ever counts as unhealthy"
-        yield located.warning("no-outlier-detection", message, path, hint="Add outlierDetection")
+        yield located.warning("no-outlier-detection", message, path, hint="add outlierDetection")
     for index, label in enumerate(setting.failover_priority):
         if "=" not in label and label not in localities.TOPOLOGY_LABELS:
             message = f"{label} is left out: of a proxy only the labels of its locality are known"
-            yield located.not_supported(message, path, "failoverPriority", index, hint=f"Write {label}=value")
+            yield located.not_supported(message, path, "failoverPriority", index, hint=f"write {label}=value")
 
 
 def _of_connection_pool(
@@ -335,7 +335,7 @@ def _of_connection_pool(
     if http is None:
         return
     if http.http2_keep_alive is not None:
-        hint = "Use tcp.tcpKeepalive"
+        hint = "use tcp.tcpKeepalive"
         yield located.not_supported("HTTP/2 pings are not sent", "http", "http2KeepAlive", hint=hint)
     if http.max_concurrent_streams and protocol is not UpstreamProtocol.HTTP2:
         message = "maxConcurrentStreams has no effect on connections that are not always HTTP/2"
@@ -347,7 +347,7 @@ def _of_connection_pool(
         }
         for name in (name for name, is_set in used.items() if is_set):
             message = f"{name} has no effect, because the port of the service says that it is not HTTP"
-            yield located.warning("no-effect", message, "http", name, hint="Name the port http, or http2")
+            yield located.warning("no-effect", message, "http", name, hint="name the port http, or http2")
 
 
 def _of_outlier_detection(located: Located[models.OutlierDetection]) -> Iterator[Problem]:
@@ -355,7 +355,7 @@ def _of_outlier_detection(located: Located[models.OutlierDetection]) -> Iterator
     if settings.consecutive_errors:
         effect = "counts 5xx answers" if _counts_by_deprecated(settings) else "has no effect beside its successors"
         message = f"consecutiveErrors is deprecated; it {effect}"
-        yield located.warning("deprecated-field", message, "consecutiveErrors", hint="Use consecutive5xxErrors")
+        yield located.warning("deprecated-field", message, "consecutiveErrors", hint="use consecutive5xxErrors")
     if settings.outlier_detection_http_error_codes:
         message = "only 5xx answers count as errors"
         yield located.not_supported(message, "outlierDetectionHttpErrorCodes")

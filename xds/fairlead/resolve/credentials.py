@@ -9,16 +9,17 @@ A proxy gets what is in its own namespace; of another one only what a ReferenceG
 namespace. Where there is no Secret, an ASMCredential of the name serves as one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.certificates import read_key_pair, read_trust_bundle
-from fairlead.derive import Input, derived, derived_index
+from fairlead.derive import derived
 from fairlead.intent import AuthoritiesCredential, Credential, KeyPairCredential
 from fairlead.models.asm import ASMCredential
 from fairlead.models.core import ConfigMap, Secret
-from fairlead.models.gateway_api import Gateway, ReferenceGrant
+from fairlead.models.gateway_api import Gateway
 from fairlead.problems import FieldPath, ObjectKey, Problem, error, warning
+from fairlead.resolve.gateway_api.references import is_permitted
 from fairlead.resolve.outcome import Outcome
 from fairlead.world import ObjectName, World
 
@@ -49,7 +50,12 @@ def credential(world: World, namespace: str, name: str, strict: bool = False) ->
     if wanted is None:
         message = f"there is no credential {name}: only Secrets and ConfigMaps can be named"
         return Outcome(None, (error("unknown-credential", message),))
-    permitted = [key for key in wanted.keys if _is_permitted(world, namespace, key, wanted)]
+    gateways = ObjectKey(Gateway.group, Gateway.kind, namespace, "")
+    permitted = [
+        key
+        for key in wanted.keys
+        if key.namespace == namespace or (wanted.is_shareable and is_permitted(world, gateways, key))
+    ]
     if not permitted:
         return Outcome(None, (_not_permitted(namespace, wanted),))
     source = next((found for key in permitted if (found := _find(world, key)) is not None), None)
@@ -90,37 +96,9 @@ def _parse(namespace: str, name: str) -> _Wanted | None:
     return _Wanted(keys, is_authorities, is_shareable=scheme == _GATEWAY_SECRET)
 
 
-def _is_permitted(world: World, namespace: str, key: ObjectKey, wanted: _Wanted) -> bool:
-    if key.namespace == namespace:
-        return True
-    if not wanted.is_shareable:
-        return False
-    collection = world.objects(ReferenceGrant)
-    names = _grants_by_namespace(world).get(key.namespace) or ()
-    return any((grant := collection.get(name)) is not None and _grants(grant, namespace, key) for name in names)
-
-
-def _grants(grant: ReferenceGrant, namespace: str, key: ObjectKey) -> bool:
-    """Whether Gateways of a namespace may refer to an object in the grant's namespace."""
-    referrer = (Gateway.group, Gateway.kind, namespace)
-    return any(referrer == (item.group, item.kind, item.namespace) for item in grant.spec.from_) and any(
-        (item.group, item.kind) == (key.group, key.kind) and item.name in ("", key.name) for item in grant.spec.to
-    )
-
-
-def _reference_grants(world: World) -> Input[ObjectName, ReferenceGrant]:
-    return world.objects(ReferenceGrant)
-
-
-@derived_index(_reference_grants)
-def _grants_by_namespace(_world: World, name: ObjectName, _grant: ReferenceGrant) -> Iterable[str]:
-    """Namespace -> the ReferenceGrants in it."""
-    return (name.namespace,)
-
-
 def _not_permitted(namespace: str, wanted: _Wanted) -> Problem:
     key = wanted.keys[0]
-    hint = f"Put it into namespace {namespace}"
+    hint = f"put it into namespace {namespace}"
     if wanted.is_shareable:
         hint += f", or share it with Gateways of {namespace} by a ReferenceGrant in {key.namespace}"
     return error("credential-not-permitted", f"{key} is not for proxies in namespace {namespace}", key=key, hint=hint)
@@ -128,7 +106,7 @@ def _not_permitted(namespace: str, wanted: _Wanted) -> Problem:
 
 def _missing(keys: Sequence[ObjectKey]) -> Problem:
     names = " and no ".join(str(key) for key in keys)
-    return error("missing-credential", f"there is no {names}", key=keys[0], hint="Create it, or correct the name")
+    return error("missing-credential", f"there is no {names}", key=keys[0], hint="create it, or correct the name")
 
 
 # --- Content ----------------------------------------------------------------------------------------------------------
@@ -171,11 +149,11 @@ def _restrictions(source: _Source, *, strict: bool) -> Iterator[Problem]:
     effect = "is not served" if strict else "would not be served by ASM before version 1.17"
     if source.key.name.startswith(_RESTRICTED_PREFIXES):
         message = f"{source.key} {effect}, because its name begins with {' or '.join(_RESTRICTED_PREFIXES)}"
-        yield report("restricted-name", message, key=source.key, path=("metadata", "name"), hint="Rename it")
+        yield report("restricted-name", message, key=source.key, path=("metadata", "name"), hint="rename it")
     if _RESTRICTED_DATA in source.data:
         message = f"{source.key} {effect}, because it holds a {_RESTRICTED_DATA}"
         path = (*source.path, _RESTRICTED_DATA)
-        yield report("restricted-data", message, key=source.key, path=path, hint="Remove it")
+        yield report("restricted-data", message, key=source.key, path=path, hint="remove it")
 
 
 def _key_pair(name: str, source: _Source) -> Outcome[KeyPairCredential | None]:

@@ -157,7 +157,7 @@ def rule(world: World, namespace: str, host: str) -> Rule:
             "the rule has no effect, since rules for some workloads only are not supported",
             key=item.key,
             path=("spec", "workloadSelector"),
-            hint="Leave workloadSelector out",
+            hint="leave workloadSelector out",
         )
         for item in candidates.selective
     ]
@@ -167,7 +167,7 @@ def rule(world: World, namespace: str, host: str) -> Rule:
             f"the rule has no effect, since {merged[0].key} for the same host comes first and is exported to others",
             key=item.key,
             path=("spec", "exportTo"),
-            hint="Write both into one rule, or give them the same exportTo",
+            hint="write both into one rule, or give them the same exportTo",
         )
         for item in others
     ]
@@ -194,7 +194,7 @@ class _Merger:
                 self.policy = located
             else:
                 message = f"the policy has no effect, since that of {self.policy.key} for the same host comes first"
-                self.problems.append(located.warning("policy-without-effect", message, hint="Write one policy"))
+                self.problems.append(located.warning("policy-without-effect", message, hint="write one policy"))
         for index, subset in enumerate(item.spec.subsets):
             self._add_subset(subset, item.key, ("spec", "subsets", index))
 
@@ -203,7 +203,7 @@ class _Merger:
         if first is not None:
             message = f"subset {subset.name} has no effect, since {first.key} has one of that name already"
             self.problems.append(
-                warning("duplicate-subset", message, key=key, path=(*path, "name"), hint="Rename one of them")
+                warning("duplicate-subset", message, key=key, path=(*path, "name"), hint="rename one of them")
             )
             return
         self.subsets[subset.name] = Subset(frozenset(subset.labels.items()), key, path)

@@ -160,7 +160,7 @@ def _empty_subset(world: World, namespace: str, backend: Backend, passed_over: i
         f"subset {backend.subset} is empty: none of the {passed_over} endpoints of {backend.host} has {labels}",
         key=subset.key,
         path=(*subset.path, "labels"),
-        hint="Label the Pods of the version so, or its EndpointSlice",
+        hint="label the Pods of the version so, or its EndpointSlice",
     )
 
 
@@ -222,7 +222,7 @@ def _gather_of_slices(gathering: _Gathering, names: Iterable[ObjectName]) -> Non
                     "endpoints that are host names are left out",
                     key=item.key,
                     path=("addressType",),
-                    hint="Write a ServiceEntry with resolution DNS for them",
+                    hint="write a ServiceEntry with resolution DNS for them",
                 )
             )
             continue
@@ -261,7 +261,7 @@ def _no_such_port(gathering: _Gathering, key: ObjectKey, path: FieldPath) -> Pro
     port = gathering.port
     name = f"port named {port.name}" if port.name else "port without a name"
     message = f"nothing here serves port {port.number} of {gathering.view.key}, because there is no {name}"
-    return warning("endpoint-port-mismatch", message, key=key, path=path, hint="Name the port as the Service does")
+    return warning("endpoint-port-mismatch", message, key=key, path=path, hint="name the port as the Service does")
 
 
 def _add_target(
@@ -310,7 +310,7 @@ def _gather_of_entry(gathering: _Gathering) -> None:
     elif view.resolution in _DNS and not entry.spec.endpoints:
         if hosts.is_wildcard(view.host):
             message = f"the wildcard {view.host} cannot be resolved, so that nothing is reached"
-            hint = "List endpoints, or name each host"
+            hint = "list endpoints, or name each host"
             gathering.problems.append(
                 warning("unresolvable-host", message, key=view.key, path=("spec", "hosts"), hint=hint)
             )
@@ -339,7 +339,7 @@ def _gather_of_pods(gathering: _Gathering, selector: Labels) -> None:
     names = sorted(_selected(_pods_by_label(gathering.world), gathering.view.namespace, selector))
     if isinstance(port, str) and names:
         message = f"the target port {port} is a name, so that port {number} of the Pods is taken"
-        hint = "Write its number, or list the endpoints in an EndpointSlice"
+        hint = "write its number, or list the endpoints in an EndpointSlice"
         gathering.problems.append(
             warning("named-target-port", message, key=gathering.view.key, path=("spec", "ports"), hint=hint)
         )

@@ -55,13 +55,13 @@ def _unavailable(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
             "requests are sent in plaintext: mode ISTIO_MUTUAL needs workload certificates, which proxies do not have",
             key=tls.key,
             path=(*tls.path, "mode"),
-            hint="Use mode MUTUAL with a credentialName, or DISABLE if plaintext is meant",
+            hint="use mode MUTUAL with a credentialName, or DISABLE if plaintext is meant",
         )
 
 
 def _of_files(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
     settings = tls.value
-    hint = "Put it into a Secret and name that in credentialName"
+    hint = "put it into a Secret and name that in credentialName"
     authorities = "" if settings.ca_certificates == _SYSTEM else settings.ca_certificates
     for name, value in (
         ("clientCertificate", settings.client_certificate),
@@ -73,10 +73,10 @@ def _of_files(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
             yield tls.not_supported(f"{name} has no effect: files of the proxy are not used", name, hint=hint)
     if settings.mode is ClientTLSMode.MUTUAL and not settings.credential_name:
         message = "no client certificate is presented, because mode MUTUAL has no credentialName"
-        yield tls.warning("missing-credential", message, hint="Name a Secret in credentialName")
+        yield tls.warning("missing-credential", message, hint="name a Secret in credentialName")
 
 
 def _of_names(tls: Located[ClientTLSSettings], protocol: UpstreamProtocol) -> Iterator[Problem]:
     if protocol is UpstreamProtocol.TCP and not tls.value.sni:
         message = "no server name is asked for, because bytes that are not HTTP name no host"
-        yield tls.warning("no-server-name", message, hint="Set sni")
+        yield tls.warning("no-server-name", message, hint="set sni")
