@@ -124,6 +124,16 @@ def test_matches_of_delegates_are_those_of_both(root: str, leaf: str, expected: 
     assert [problem.code for problem in all_problems(made)] == ([] if expected is not None else ["unreachable-route"])
 
 
+def test_gateways_are_those_that_each_virtual_service_means() -> None:
+    made = delegating(
+        "match: [{gateways: [team/edge, edge]}], delegate: {name: leaf, namespace: team}",
+        f"{{match: [{{gateways: [edge]}}], {TO_SHOP}}}, {{match: [{{gateways: [edge/edge]}}], {TO_SHOP}}}",
+    )
+    # The first is for team/edge, which the VirtualService is not bound to.
+    assert len(only_host(made).routes) == 1
+    assert [problem.code for problem in all_problems(made)] == ["unreachable-route"]
+
+
 def test_all_pairs_of_matches_that_agree_are_served() -> None:
     root = (
         "match: [{name: a, uri: {prefix: /a}}, {name: b, uri: {prefix: /b}}], delegate: {name: leaf, namespace: team}"

@@ -17,6 +17,7 @@ from support.istio import (
 from support.worlds import put, world
 
 HTTP_80 = ("http.80", "a.example.com")
+REDIRECT = "tls: {httpsRedirect: true}"
 
 
 # --- On which virtual hosts -------------------------------------------------------------------------------------------
@@ -62,6 +63,13 @@ def test_names_and_domains_of_virtual_hosts() -> None:
         ("http.81.127.0.0.1", "a.example.com"): ("a.example.com:81", ("a.example.com",)),
         ("http.82", "2001:db8::1"): ("2001:db8::1:82", ("[2001:db8::1]",)),
     }
+
+
+def test_virtual_hosts_are_named_after_the_port_of_the_oldest_server() -> None:
+    ports = range(80, 89)
+    front = service("front", ", ".join(f"{{port: {port}, targetPort: 8080}}" for port in ports), "{app: edge}")
+    gateways = [gateway(f"g{port}", http(port, f"h{port}.com", REDIRECT), created=100 - port) for port in ports]
+    assert {host.name.partition(":")[2] for host in all_hosts(world(front, *gateways)).values()} == {"88"}
 
 
 @pytest.mark.parametrize(
@@ -134,8 +142,6 @@ def test_one_host_by_two_gateways_of_a_virtual_service_has_its_routes_once() -> 
 
 # --- Redirects of servers, and empty tables ---------------------------------------------------------------------------
 
-REDIRECT = "tls: {httpsRedirect: true}"
-
 
 def test_servers_redirect_their_hosts_with_and_without_routes() -> None:
     made = world(
@@ -163,6 +169,11 @@ def test_a_table_without_routes_answers_404_and_names_its_gateway() -> None:
     assert [str(key) for key in host.origin] == ["Gateway edge/edge"]
     put(made, virtual_service("v", f"http: [{{{TO_SHOP}}}]"), SHOPS)
     assert set(all_hosts(made)) == {("http.81", "a.example.com"), ("https.443.https.edge.edge", "*")}
+
+
+def test_a_virtual_service_without_http_routes_has_no_virtual_hosts() -> None:
+    tcp = virtual_service("v", "tcp: [{route: [{destination: {host: shop}}]}]", hosts="a.com")
+    assert set(all_hosts(world(gateway("edge", http()), tcp, SHOPS))) == {("http.80", "*")}
 
 
 def test_servers_that_are_not_served_have_no_virtual_hosts() -> None:

@@ -141,6 +141,19 @@ def test_what_comes_after_a_route_for_everything_is_left_out(everything: str) ->
     assert [route.name for route in found] == ["all"]
 
 
+def test_what_comes_after_a_match_for_everything_is_left_out() -> None:
+    matches = "{name: all, headers: {}}, {name: late, uri: {exact: /1}}"
+    assert [route.name for route in routes_of(f"name: r, match: [{matches}], {TO_SHOP}")] == ["r.all"]
+
+
+def test_ports_of_all_servers_on_one_listener_are_asked_for() -> None:
+    front = service("front", "{port: 80, targetPort: 8080}, {port: 81, targetPort: 8080}", "{app: edge}")
+    routes = [f"match: [{{uri: {{exact: /}}, port: {port}}}], {TO_SHOP}" for port in (79, 80, 81)]
+    listed = "http:" + "".join(f"\n- {{name: r{index}, {route}}}" for index, route in enumerate(routes))
+    made = world(gateway("edge", http(), http(81)), virtual_service("v", listed), f"{SHOPS}---{front}")
+    assert [route.name for route in only_host(made).routes] == ["r1", "r2"]
+
+
 @pytest.mark.parametrize(
     "condition", ["headers: {a: {exact: b}}", "queryParams: {a: {exact: b}}", "method: {exact: GET}"]
 )

@@ -1,7 +1,15 @@
 """Which servers a proxy serves, on which listeners, and what servers on one address do to each other."""
 
 import pytest
-from fairlead.intent import ClientCertificates, HttpConnections, TlsParameters, TlsTermination, TlsVersion, Validation
+from fairlead.intent import (
+    ClientCertificates,
+    HttpConnections,
+    TcpConnections,
+    TlsParameters,
+    TlsTermination,
+    TlsVersion,
+    Validation,
+)
 from fairlead.problems import Severity
 from fairlead.resolve import virtual_hosts
 from fairlead.resolve.hosts import covers, intersect
@@ -25,7 +33,7 @@ from support.worlds import put, world
 
 TCP = "port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']"
 PASSTHROUGH = "mode: PASSTHROUGH"
-ECHO = virtual_service("echo", "tcp: [{route: [{destination: {host: echo}}]}]", hosts='"*"', gateways="a, b") + (
+ECHO = virtual_service("echo", "tcp: [{route: [{destination: {host: echo}}]}]", hosts='"*"', gateways="a, z") + (
     "---" + service("echo", "{port: 9000}")
 )
 
@@ -88,8 +96,8 @@ def test_sidecars_serve_no_gateways() -> None:
         ([service("s", "{port: 80, targetPort: web}", "{app: edge}")], 80),
         (
             [
-                service("young", "{port: 80, targetPort: 8081}", "{app: edge}", created=2),
-                service("old", "{port: 80, targetPort: 8082}", "{version: '1'}", created=1),
+                *(service(f"a{n}", "{port: 80, targetPort: 8081}", "{app: edge}", created=2 + n) for n in range(9)),
+                service("old", "{port: 80, targetPort: 8082}", "{app: edge}", created=1),
             ],
             8082,
         ),
@@ -131,52 +139,52 @@ def test_a_bind_address_makes_another_listener_and_route_table() -> None:
 
 HTTP_80 = "any -> http.80"
 ECHOED = "any -> echo:9000"
-TLS_A = "tls a.example.com -> https.80.https-a.a.edge"
-TLS_B = "tls b.example.com -> https.80.https-b.b.edge"
+TLS_A = "tls a.example.com -> https.80.https-a.z.edge"
+TLS_B = "tls b.example.com -> https.80.https-b.a.edge"
 
 
 @pytest.mark.parametrize(
     ("first", "second", "chains", "loser"),
     [
         (http(), http(), [HTTP_80], None),
-        (http(), TCP, [HTTP_80], "b"),
-        (TCP, http(), [ECHOED], "b"),
-        (TCP, TCP, [ECHOED], "b"),
+        (http(), TCP, [HTTP_80], "a"),
+        (TCP, http(), [ECHOED], "a"),
+        (TCP, TCP, [ECHOED], "a"),
         (tls("a.example.com", "https-a", 80), tls("b.example.com", "https-b", 80), [TLS_A, TLS_B], None),
-        (tls("a.example.com", "https-a", 80), tls("a.example.com, b.example.com", "https-b", 80), [TLS_A], "b"),
-        (tls("A.example.com", "https-a", 80), tls("a.EXAMPLE.com", "https-b", 80), [TLS_A], "b"),
-        (tls("n1/a.example.com", "https-a", 80), tls("n2/a.example.com", "https-b", 80), [TLS_A], "b"),
+        (tls("a.example.com", "https-a", 80), tls("a.example.com, b.example.com", "https-b", 80), [TLS_A], "a"),
+        (tls("A.example.com", "https-a", 80), tls("a.EXAMPLE.com", "https-b", 80), [TLS_A], "a"),
+        (tls("n1/a.example.com", "https-a", 80), tls("n2/a.example.com", "https-b", 80), [TLS_A], "a"),
         (
             tls('"*.example.com"', "https-a", 80),
             tls("b.example.com", "https-b", 80),
-            ["tls *.example.com -> https.80.https-a.a.edge", TLS_B],
+            ["tls *.example.com -> https.80.https-a.z.edge", TLS_B],
             None,
         ),
         (
             tls('"n1/*"', "https-a", 80),
             tls('"n2/*"', "https-b", 80),
-            ["tls any -> https.80.https-a.a.edge"],
-            "b",
+            ["tls any -> https.80.https-a.z.edge"],
+            "a",
         ),
         (tls("a.example.com", "https-a", 80), http(), [TLS_A, HTTP_80], None),
         (tls("a.example.com", "https-a", 80), TCP, [TLS_A, ECHOED], None),
-        (http(), tls("b.example.com", "https-b", 80), [HTTP_80], "b"),
-        (tls('"*"', "https-a", 80), http(), ["tls any -> https.80.https-a.a.edge", HTTP_80], None),
+        (http(), tls("b.example.com", "https-b", 80), [HTTP_80], "a"),
+        (tls('"*"', "https-a", 80), http(), ["tls any -> https.80.https-a.z.edge", HTTP_80], None),
         (
             tls("a.example.com", "https-a", 80),
             tls("a.example.com", "tls-b", 80, protocol="TLS", tls=PASSTHROUGH),
             [TLS_A],
-            "b",
+            "a",
         ),
     ],
 )
 def test_two_servers_on_one_address(first: str, second: str, chains: list[str], loser: str | None) -> None:
-    made = world(gateway("b", second, created=2), gateway("a", first, created=1), ECHO)
+    made = world(gateway("a", second, created=2), gateway("z", first, created=1), ECHO)
     assert shown_listeners(made) == {"0.0.0.0_80": chains}
     problems = {problem for problem in all_problems(made) if problem.code == "server-conflict"}
     assert [problem.key.name for problem in problems if problem.key] == ([loser] if loser else [])
     for problem in problems:
-        assert "Gateway edge/a" in problem.message
+        assert "Gateway edge/z" in problem.message
         assert (problem.severity, problem.path) == (Severity.ERROR, ("spec", "servers", 0))
 
 
@@ -385,6 +393,52 @@ def test_tls_is_taken_off_connections_that_are_passed_on() -> None:
     assert found.filter_chains[0].tls == TlsTermination(("kubernetes://cert",))
 
 
+def test_connections_go_by_the_first_route_of_the_first_virtual_service() -> None:
+    to = "{route: [{destination: {host: %s}}]}"
+    made = world(
+        gateway("edge", TCP),
+        virtual_service("old", f"tcp: [{to % 'one'}, {to % 'two'}]", hosts='"*"', created=1),
+        virtual_service("young", f"tcp: [{to % 'two'}]", hosts='"*"', created=2),
+        service("one"),
+        service("two"),
+    )
+    assert shown_listeners(made) == {"0.0.0.0_80": ["any -> one:80"]}
+
+
+def test_connections_for_every_name_are_taken_last() -> None:
+    route = """
+    tls:
+    - {match: [{sniHosts: ["*"]}], route: [{destination: {host: one}}]}
+    - {match: [{sniHosts: [a.example.com]}], route: [{destination: {host: two}}]}
+    """
+    made = world(
+        gateway("edge", tls('"*"', "t", 443, protocol="TLS", tls=PASSTHROUGH), http(443)),
+        virtual_service("v", route, hosts='"*"'),
+        service("one"),
+        service("two"),
+    )
+    chains = ["passed any -> one:80", "passed a.example.com -> two:80", "any -> http.443"]
+    assert shown_listeners(made) == {"0.0.0.0_443": chains}
+
+
+def test_connections_follow_the_destination_rule() -> None:
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: echo, namespace: edge}
+spec:
+  host: echo
+  trafficPolicy:
+    connectionPool: {tcp: {idleTimeout: 7s}}
+    loadBalancer: {consistentHash: {useSourceIp: true}}
+"""
+    made = world(gateway("a", TCP), ECHO, rule)
+    (found,) = all_listeners(made).values()
+    (chain,) = found.filter_chains
+    assert isinstance(chain.connections, TcpConnections)
+    assert (chain.connections.idle_timeout, chain.connections.hash_source_ip) == (7 * 10**9, True)
+
+
 @pytest.mark.parametrize(
     ("match", "taken"),
     [
@@ -410,7 +464,7 @@ def test_a_server_whose_connections_go_nowhere_has_no_listener_and_is_told_of() 
     assert shown_listeners(made) == {}
     (problem,) = all_problems(made)
     assert (problem.code, problem.severity) == ("no-routes", Severity.WARNING)
-    put(made, ECHO.replace("gateways: [a, b]", "gateways: [edge]"))
+    put(made, ECHO.replace("gateways: [a, z]", "gateways: [edge]"))
     assert shown_listeners(made) == {"0.0.0.0_80": [ECHOED]}
 
 

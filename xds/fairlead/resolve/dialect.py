@@ -69,9 +69,10 @@ class Server:
 
 
 def listening_port(selection: Selection, server: Server) -> int:
-    """The port that the server's listener binds: the declared one, as the Service in front of the proxies maps it."""
-    if server.bind.startswith("unix://"):
-        return 0
+    """The port that the server's listener binds: the declared one, as the Service in front of the proxies maps it.
+
+    It is 0 for a unix socket.
+    """
     return dict(selection.ports).get(server.port, server.port)
 
 

@@ -32,5 +32,4 @@ def _patterns_that_cover(host: str) -> Iterator[str]:
     while dot >= 0:
         yield f"*{host[dot:]}"
         dot = host.find(".", dot + 1)
-    if host != "*":
-        yield "*"
+    yield "*"

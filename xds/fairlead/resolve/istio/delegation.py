@@ -23,7 +23,6 @@ from fairlead.world import ObjectName
 
 _INHERITED = (
     "rewrite",
-    "direct_response",
     "timeout",
     "retries",
     "fault",
@@ -102,8 +101,6 @@ def _merge(root: HTTPRoute, root_namespace: str, leaf: HTTPRoute, leaf_namespace
             return None
         matches = tuple(_merge_matches(above, below) for above, below in pairs)
     inherited = {field: getattr(root, field) for field in _INHERITED if not getattr(leaf, field)}
-    if leaf.redirect is not None or leaf.route:
-        inherited.pop("direct_response", None)
     for field in ("mirror", "mirrors"):
         if inherited.get(field):
             inherited[field] = _moved_mirrors(inherited[field], root_namespace)

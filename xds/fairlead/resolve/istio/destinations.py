@@ -11,7 +11,7 @@ def backend(destination: Destination, source: Source, path: FieldPath) -> Backen
     """The backend of a destination. One that leads nowhere is answered with 503, and told of."""
     place = source.place
     host = services.qualify(destination.host, source.namespace)
-    number = destination.port.number if destination.port is not None and destination.port.number else None
+    number = destination.port.number if destination.port is not None else None
     found = services.backend(source.world, place.namespace, host, number, destination.subset, place.ports[0])
     view = services.find(source.world, place.namespace, host)
     if view is None:

@@ -78,7 +78,7 @@ def translations(world: World, name: ObjectName) -> Outcome[tuple[GatewayServer,
         path = ("spec", "servers", index)
         protocol = _protocol(declared)
         reasons = obstacles(declared.tls, gateway.key, (*path, "tls")) if declared.tls is not None else ()
-        if protocol is ServerProtocol.HTTP or (protocol is not None and not reasons):
+        if protocol is not None and not reasons:
             server = _server(gateway, declared, path, protocol)
             found.append(GatewayServer(server, _hosts_by_namespace(declared.hosts, gateway.metadata.namespace)))
         else:

@@ -111,8 +111,9 @@ def bindings(world: World, selection: Selection, name: ObjectName) -> Binding | 
             if found.server.protocol not in (ServerProtocol.HTTP, ServerProtocol.HTTPS):
                 continue
             table, served = route_table(selection, found.server), found.hosts_for(name.namespace)
-            for domain in dict.fromkeys(domain for host in hosts for domain in intersect(host, served)):
-                met.setdefault(VirtualHostKey(table, domain), []).append(found)
+            for host in hosts:
+                for domain in intersect(host, served):
+                    met.setdefault(VirtualHostKey(table, domain), []).append(found)
     return Binding(order, {key: _appearance(selection, found) for key, found in met.items()}) if met else None
 
 
@@ -177,7 +178,7 @@ def reviews(world: World, name: ObjectName) -> tuple[Problem, ...] | None:
             problems.append(warning("unknown-gateway", message, key=virtual_service.key, path=path, hint=hint))
             continue
         servers = gateway_servers(world, gateway)
-        if hosts and servers and not any(_meets(hosts, found, name.namespace) for found in servers):
+        if servers and not any(_meets(hosts, found, name.namespace) for found in servers):
             message = f"no server of Gateway {gateway.namespace}/{gateway.name} has a host of this VirtualService"
             hint = f"the Gateway has {_listed(servers)}"
             problems.append(warning("no-matching-host", message, key=virtual_service.key, path=path, hint=hint))
