@@ -1,0 +1,102 @@
+"""The decorators that make plain functions derived values, maps and indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from fairlead.derive.collections import Collection, ComputedCollection, Index, KeyedMap
+from fairlead.derive.nodes import Computed, Graph, HasGraph
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+G = TypeVar("G", bound=Hashable)
+P = ParamSpec("P")
+W = TypeVar("W", bound=HasGraph)
+
+
+class Derived(Generic[P, V]):
+    """A derived function; calling it answers from memory where possible."""
+
+    def __init__(self, function: Callable[..., V]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> V:
+        """The up-to-date result; arguments are positional and hashable, the first has a graph."""
+        return cast(V, self._node(args).read())
+
+    def _node(self, arguments: tuple[Any, ...]) -> Computed:
+        graph: Graph = arguments[0].graph
+        memo_key = (self._function, arguments[1:])
+        node = graph._memo.get(memo_key)
+        if node is None:
+            node = graph._memo[memo_key] = Computed(graph, self._function, arguments)
+            node.memo_key = memo_key
+        return cast(Computed, node)
+
+
+def derived(function: Callable[Concatenate[W, P], V]) -> Derived[Concatenate[W, P], V]:
+    """Make a pure function `(world, *arguments) -> value` a derived value."""
+    return Derived(function)
+
+
+def derived_map(
+    keys: Callable[Concatenate[W, P], frozenset[K] | Collection[K, Any]],
+) -> Callable[[Callable[..., V | None]], Callable[Concatenate[W, P], KeyedMap[K, V]]]:
+    """Make `(world, *arguments, key) -> value | None` a keyed map, returned by a call without the key.
+
+    `keys(world, *arguments)` says for which keys: it is a `@derived` function that returns a frozenset, or any
+    function that returns a collection, whose keys are then followed without ever being compared as a whole.
+    """
+
+    def decorate(function: Callable[..., V | None]) -> Callable[Concatenate[W, P], KeyedMap[K, V]]:
+        def make(graph: Graph, arguments: tuple[Any, ...]) -> KeyedMap[K, V]:
+            if isinstance(keys, Derived):
+                return KeyedMap(graph, function, arguments, keys._node(arguments))
+            return KeyedMap(graph, function, arguments, cast(Callable[..., Collection[K, Any]], keys)(*arguments))
+
+        return _memoised_collection(function, make)
+
+    return decorate
+
+
+def derived_index(
+    source: Callable[Concatenate[W, P], Collection[K, V]],
+) -> Callable[[Callable[..., Iterable[G]]], Callable[Concatenate[W, P], Index[G, K]]]:
+    """Make `(world, *arguments, key, value) -> groups` an index, returned by a call without the last two.
+
+    The function may use nothing but its arguments: it is not run again when something else changes.
+    """
+
+    def decorate(function: Callable[..., Iterable[G]]) -> Callable[Concatenate[W, P], Index[G, K]]:
+        def make(graph: Graph, arguments: tuple[Any, ...]) -> Index[G, K]:
+            return Index(graph, function, arguments, cast(Callable[..., Collection[K, V]], source)(*arguments))
+
+        return _memoised_collection(function, make)
+
+    return decorate
+
+
+C = TypeVar("C", bound=ComputedCollection[Any, Any])
+
+
+def _memoised_collection(function: Callable[..., Any], make: Callable[[Graph, tuple[Any, ...]], C]) -> Callable[..., C]:
+    def collection(*arguments: Any) -> C:
+        graph: Graph = arguments[0].graph
+        memo_key = (function, arguments[1:])
+        found = graph._memo.get(memo_key)
+        if found is None:
+            # What the making reads belongs to the collection, not to the computation that happens to ask first.
+            outer, graph._active = graph._active, None
+            try:
+                found = graph._memo[memo_key] = make(graph, arguments)
+            finally:
+                graph._active = outer
+            found._memo_key = memo_key
+        return cast(C, found)
+
+    collection.__doc__ = function.__doc__
+    collection.__name__ = function.__name__
+    return collection
