@@ -1,6 +1,7 @@
 """YAML of the objects that end-to-end tests need, with as few words as possible."""
 
 import base64
+import textwrap
 from datetime import UTC, datetime, timedelta
 
 from fairlead.certificates.issuing import Issued, issue
@@ -103,3 +104,25 @@ spec:
 
 def together(*documents: str) -> str:
     return "\n---\n".join(documents)
+
+
+def resource(api: str, kind: str, name: str, spec: str, namespace: str = "default") -> str:
+    """Any object with a `spec`, which is YAML of its own."""
+    return f"""
+apiVersion: {api}
+kind: {kind}
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+{textwrap.indent(textwrap.dedent(spec).strip(), "  ")}
+"""
+
+
+def virtual_service(name: str, host: str, routes: str, gateways: str = "edge") -> str:
+    """`routes`: `http`, `tls` and `tcp` of the VirtualService."""
+    spec = f'hosts: ["{host}"]\ngateways: [{gateways}]\n{textwrap.dedent(routes).strip()}'
+    return resource("networking.istio.io/v1", "VirtualService", name, spec)
+
+
+def destination_rule(name: str, policy: str) -> str:
+    """The traffic policy of the service of that name."""
+    return resource("networking.istio.io/v1", "DestinationRule", name, f"host: {name}\ntrafficPolicy: {{{policy}}}")
