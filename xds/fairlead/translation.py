@@ -320,11 +320,35 @@ def _problems_of_endpoints(
     return outcome.problems
 
 
+@derived_map(listener_outcomes)
+def _references_of_listeners(world: World, selection: Selection, name: str) -> tuple[Problem, ...]:
+    return listeners.faulty_credentials(world, selection, name)
+
+
+@derived_map(cluster_outcomes)
+def _references_of_clusters(world: World, selection: Selection, backend: Backend) -> tuple[Problem, ...]:
+    return clusters.faulty_credentials(world, selection.namespace, backend)
+
+
+@derived_index(_references_of_listeners)
+def _faulty_references_of_listeners(
+    _world: World, _selection: Selection, _name: str, problems: tuple[Problem, ...]
+) -> Iterable[Problem]:
+    return problems
+
+
+@derived_index(_references_of_clusters)
+def _faulty_references_of_clusters(
+    _world: World, _selection: Selection, _backend: Backend, problems: tuple[Problem, ...]
+) -> Iterable[Problem]:
+    return problems
+
+
 @derived_index(credential_outcomes)
 def _problems_of_credentials(
     _world: World, _selection: Selection, _name: str, outcome: Outcome[Credential | None]
 ) -> Iterable[Problem]:
-    return outcome.problems
+    return (problem for problem in outcome.problems if problem.code not in credentials.ABOUT_REFERENCES)
 
 
 def _reviews(world: World, dialect: Dialect, number: int) -> Collection[Hashable, tuple[Problem, ...]]:
@@ -357,4 +381,6 @@ def problems(world: World, selection: Selection, locality: Locality) -> frozense
         | _problems_of_clusters(world, selection).keys()
         | _problems_of_endpoints(world, selection, locality).keys()
         | _problems_of_credentials(world, selection).keys()
+        | _faulty_references_of_listeners(world, selection).keys()
+        | _faulty_references_of_clusters(world, selection).keys()
     )

@@ -23,7 +23,7 @@ from fairlead.intent import (
 from fairlead.models.istio import destination_rule as models
 from fairlead.models.istio.service_entry import Resolution
 from fairlead.problems import Problem, error, warning
-from fairlead.resolve import destination_rules, endpoints, localities, services, upstream_tls
+from fairlead.resolve import credentials, destination_rules, endpoints, localities, services, upstream_tls
 from fairlead.resolve.destination_rules import Located, Policy
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality
@@ -73,7 +73,12 @@ def cluster(world: World, namespace: str, backend: Backend) -> Outcome[Cluster |
     protocol = _protocol(port.protocol, pool, originates=upstream_tls.is_originated(policy.tls))
     tls = upstream_tls.originate(policy.tls, view, protocol)
     found: tuple[LocalityEndpoints, ...] = ()
-    problems = [*_of_service(world, namespace, view), *policy.problems, *_of_policy(policy, protocol), *tls.problems]
+    problems = [
+        *_of_service(world, namespace, view),
+        *policy.problems,
+        *_of_policy(policy, protocol),
+        *tls.problems,
+    ]
     origin = dict.fromkeys((view.key, *policy.origin))
     if discovery is not Discovery.ASSIGNED:
         resolved = endpoints.members(world, namespace, backend)
@@ -101,6 +106,18 @@ def cluster(world: World, namespace: str, backend: Backend) -> Outcome[Cluster |
         ),
         tuple(problems),
     )
+
+
+def faulty_credentials(world: World, namespace: str, backend: Backend) -> tuple[Problem, ...]:
+    """What is wrong with the credentials that a backend's cluster names; apart, since Secrets change no cluster."""
+    policy = destination_rules.policy(world, namespace, backend)
+    found = cluster(world, namespace, backend).value
+    tls = None if found is None else found.tls
+    if policy.tls is None or tls is None:
+        return ()
+    names = [tls.credential, tls.validation.authorities if tls.validation is not None else ""]
+    path = (*policy.tls.path, "credentialName")
+    return tuple(credentials.faulty_references(world, namespace, filter(None, names), policy.tls.key, path))
 
 
 @derived

@@ -9,8 +9,8 @@ A proxy gets what is in its own namespace; of another one only what a ReferenceG
 namespace. Where there is no Secret, an ASMCredential of the name serves as one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from fairlead.certificates import read_key_pair, read_trust_bundle
 from fairlead.derive import derived
@@ -22,6 +22,9 @@ from fairlead.problems import FieldPath, ObjectKey, Problem, error, warning
 from fairlead.resolve.gateway_api.references import is_permitted
 from fairlead.resolve.outcome import Outcome
 from fairlead.world import ObjectName, World
+
+ABOUT_REFERENCES = frozenset({"unknown-credential", "credential-not-permitted", "missing-credential"})
+"""Codes of problems that lie with whoever names a credential, who reports them by `faulty_references`."""
 
 _AUTHORITIES_SUFFIX = "-cacert"
 _SECRET, _GATEWAY_SECRET, _CONFIG_MAP = "kubernetes", "kubernetes-gateway", "configmap"
@@ -66,6 +69,16 @@ def credential(world: World, namespace: str, name: str, strict: bool = False) ->
         return Outcome(None, restrictions)
     outcome = _authorities(name, source) if wanted.is_authorities else _key_pair(name, source)
     return Outcome(outcome.value, (*restrictions, *outcome.problems))
+
+
+def faulty_references(
+    world: World, namespace: str, names: Iterable[str], key: ObjectKey, path: FieldPath
+) -> Iterator[Problem]:
+    """What is wrong with the credentials that a field names, where there is no credential to blame instead."""
+    for name in names:
+        for problem in credential(world, namespace, name, world.strict_secret_names).problems:
+            if problem.code in ABOUT_REFERENCES:
+                yield replace(problem, key=key, path=path)
 
 
 # --- Names ------------------------------------------------------------------------------------------------------------

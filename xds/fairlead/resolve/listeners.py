@@ -13,6 +13,7 @@ from typing import NamedTuple
 from fairlead.derive import derived, derived_map
 from fairlead.intent import FilterChain, HttpConnections, Listener, TcpConnections
 from fairlead.problems import ObjectKey, Problem, error, warning
+from fairlead.resolve import credentials
 from fairlead.resolve.dialect import ConnectionRoute, Server, ServerProtocol, listening_port, route_table
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
@@ -171,6 +172,20 @@ def _excluded(server: Server, first: Server, address: Address) -> Problem:
         path=server.path,
         hint="give one of them another port or other hosts",
     )
+
+
+def faulty_credentials(world: World, selection: Selection, name: str) -> tuple[Problem, ...]:
+    """What is wrong with the credentials that a listener's servers name; apart, since Secrets change no listener."""
+    plan = _plan(world, selection, name)
+    problems: list[Problem] = []
+    for server in () if plan is None else plan.tls:
+        if server.tls is not None:
+            names = list(server.tls.credentials)
+            if server.tls.validation is not None and server.tls.validation.authorities:
+                names.append(server.tls.validation.authorities)
+            where = server.declared_by, (*server.path, "tls")
+            problems += credentials.faulty_references(world, selection.namespace, names, *where)
+    return tuple(problems)
 
 
 # --- Filter chains ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from fairlead.resolve.dialect import HostRoutes, ServerProtocol, VirtualHostKey,
 from fairlead.resolve.hosts import intersect
 from fairlead.resolve.istio.gateways import GatewayServer, gateway_servers, selector
 from fairlead.resolve.istio.http_routes import concatenate, http_routes
+from fairlead.resolve.istio.matches import takes_everything
 from fairlead.resolve.istio.references import MESH, gateway_name, gateway_names, virtual_service_key, visibility
 from fairlead.resolve.istio.source import Place
 from fairlead.resolve.outcome import Outcome
@@ -153,7 +154,24 @@ def host_routes(world: World, selection: Selection, key: VirtualHostKey) -> Outc
         require_tls=any(appearance.https_redirect for _, _, appearance in bound),
         origin=tuple(virtual_service_key(name) for _, name, _ in bound),
     )
-    return Outcome(routes, tuple(problem for outcome in outcomes for problem in outcome.problems))
+    problems = [problem for outcome in outcomes for problem in outcome.problems]
+    takers = [
+        name
+        for (_, name, _), outcome in zip(bound, outcomes, strict=True)
+        if outcome.value and takes_everything(outcome.value[-1].match)
+    ]
+    problems.extend(_duplicate(key.domain, name, takers[0]) for name in takers[1:])
+    return Outcome(routes, tuple(problems))
+
+
+def _duplicate(host: str, name: ObjectName, first: ObjectName) -> Problem:
+    return warning(
+        "duplicate-host",
+        f"its route for every request to {host} is never used, since {virtual_service_key(first)} has one",
+        key=virtual_service_key(name),
+        path=("spec", "hosts"),
+        hint="give one of the two other hosts, or a match",
+    )
 
 
 # --- Reviews ----------------------------------------------------------------------------------------------------------
