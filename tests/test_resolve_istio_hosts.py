@@ -121,6 +121,18 @@ def test_routes_of_several_virtual_services_follow_each_other_by_age() -> None:
     assert [str(route.origin[0]) for route in host.routes[:2]] == ["VirtualService edge/b", "VirtualService edge/a"]
 
 
+def test_of_two_virtual_services_that_take_everything_the_second_is_told_of() -> None:
+    made = world(gateway("edge", http(), tls("a.example.com")), named("a"), named("b"), SHOPS)
+    (problem,) = all_problems(made)
+    assert (problem.code, problem.severity, problem.path) == ("duplicate-host", Severity.WARNING, ("spec", "hosts"))
+    assert str(problem.key) == "VirtualService edge/b"
+    assert "a.example.com" in problem.message
+    assert "VirtualService edge/a" in problem.message
+    partly = f"http: [{{match: [{{uri: {{prefix: /b}}}}], {TO_SHOP}}}]"
+    put(made, virtual_service("b", partly, gateways="edge/edge"))
+    assert all_problems(made) == set()
+
+
 def test_virtual_services_for_the_proxys_namespace_only_come_before_public_ones() -> None:
     made = world(
         gateway("edge", http()),
