@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed.stamp
 PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 
-.PHONY: help install check test test-long demo golden format generate wheel clean
+.PHONY: help install check test test-long demo bench golden format generate wheel clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -39,6 +39,9 @@ test-long: install ## Run the tests that take minutes, with the durations that o
 
 demo: install ## Show Fairlead at work: real Envoys on loopback, narrated
 	$(BIN)/fairlead demo
+
+bench: install ## Measure how long changes take to reach clients, beside what nobody can beat
+	PYTHONPATH=tests $(BIN)/python -m bench
 
 golden: install ## Write tests/golden/out anew; read the difference before you commit it
 	FAIRLEAD_REFRESH_GOLDEN=1 $(BIN)/pytest -k golden

@@ -171,7 +171,7 @@ def _tls(server: XdsServer, authorities: Path) -> dict[str, Any]:
 
 def _address(text: str) -> tuple[str, dict[str, Any]]:
     """Discovery type and address message of `HOST:PORT` or `unix:FILE`."""
-    if text.startswith("unix:"):
+    if text.startswith("unix:") and text != "unix:":
         return "STATIC", {"pipe": {"path": str(Path(text.removeprefix("unix:")).absolute())}}
     host, separator, port = text.rpartition(":")
     if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
@@ -196,6 +196,22 @@ def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
+def _parse_locality(text: str) -> tuple[str, str, str]:
+    """`region/zone/subzone`, of which the end may be missing; raises `SettingsError` when there is more."""
+    parts = text.split("/")
+    if len(parts) > 3:
+        raise SettingsError(f"--locality is {text!r}; write region/zone/subzone")
+    region, zone, subzone, *_ = (*parts, "", "")
+    return region, zone, subzone
+
+
+def _checked_bind_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        raise SettingsError(f"--bind-address is {text!r}; write an IP address") from None
+
+
 def bootstrap(
     id_: Annotated[str, typer.Option("--id", help="Name of the proxy, unique among its peers.")],
     namespace: Annotated[str, typer.Option(help="Namespace of the proxy: where its Secrets are.")] = "default",
@@ -204,7 +220,9 @@ def bootstrap(
     xds_address: Annotated[
         str, typer.Option(help="Where `fairlead serve` listens: HOST:PORT or unix:FILE.")
     ] = "127.0.0.1:18000",
-    admin_port: Annotated[int, typer.Option(help="Port of Envoy's admin interface, on loopback.")] = 15000,
+    admin_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of Envoy's admin interface, on loopback.")
+    ] = 15000,
     bind_address: Annotated[
         str, typer.Option(help="Address of listeners that would bind all addresses; empty for all.")
     ] = "",
@@ -222,15 +240,14 @@ def bootstrap(
         fail("--client-cert and --client-key belong together")
     if client_cert is not None and server_ca is None:
         fail("--client-cert needs --server-ca, the CA that the server's certificate is checked against")
-    region, zone, subzone, *_ = (*locality.split("/"), "", "")
     try:
         identity = ProxyIdentity(
             id=id_,
             namespace=namespace,
             labels=parse_labels(labels),
             role=role,
-            bind_address=bind_address,
-            locality=(region, zone, subzone),
+            bind_address=_checked_bind_address(bind_address),
+            locality=_parse_locality(locality),
         )
         server = XdsServer(
             address=xds_address, client_certificate=client_cert, client_key=client_key, authorities=server_ca

@@ -1,0 +1,1 @@
+"""Measurements: `make bench`. See bench/README.md."""
