@@ -17,11 +17,8 @@ from typer.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVOY = ROOT / "envoy"
-COMMANDS = dict(
-    re.findall(
-        r"^\| `([\w-]+\.json)` \|.*\| `fairlead (bootstrap .*)` \|$", (ENVOY / "README.md").read_text(), re.MULTILINE
-    )
-)
+_ROW = re.compile(r"^\| `([\w-]+\.json)` \|.*\| `fairlead (bootstrap .*)` \|$", re.MULTILINE)
+COMMANDS = dict(_ROW.findall((ENVOY / "README.md").read_text()))
 """Document -> arguments that make it, as the README says."""
 
 
