@@ -110,11 +110,28 @@ def test_secrets_of_type_tls_have_both_keys() -> None:
 
 
 @pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("{cert: mine, key: mine too}", []),
+        (
+            "{cert: '-----BEGIN A', key: '-----BEGIN B'}",
+            ["error[not-pem] stringData.cert", "error[not-pem] stringData.key"],
+        ),
+        ("{ca.crt: '-----BEGIN A'}", ['error[not-pem] stringData["ca.crt"]']),
+    ],
+)
+def test_certificates_in_other_secrets_are_judged_when_they_are_certificates(data: str, expected: list[str]) -> None:
+    assert told(f"apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\nstringData: {data}") == expected
+
+
+@pytest.mark.parametrize(
     ("spec", "expected"),
     [
         ("{}", ["error[missing-field] spec.cert", "error[missing-field] spec.key"]),
-        ("{cert: '-----BEGIN A', key: '-----BEGIN B'}", []),
-        ("{type: mtls, cert: '-----BEGIN A', key: '-----BEGIN B'}", ["error[missing-field] spec.caCert"]),
+        (
+            "{type: mtls, cert: '-----BEGIN A', key: '-----BEGIN B'}",
+            ["error[missing-field] spec.caCert", "error[not-pem] spec.cert", "error[not-pem] spec.key"],
+        ),
     ],
 )
 def test_credentials_of_asm(spec: str, expected: list[str]) -> None:

@@ -156,11 +156,26 @@ async def test_a_key_that_does_not_fit_harms_its_own_server_only(stack: Stack, p
     assert await status_of(stack, f"http://a.aliyun.com:{HTTP}/") == 200
     assert stack.fairlead is not None
     problems = (await stack.fairlead.status())["problems"]
-    assert [(p["code"], p["object"]) for p in problems if p["severity"] == "error"] == [
-        ("key-mismatch", "Secret istio-system/a")
+    assert sorted((p["code"], p["object"]) for p in problems if p["severity"] == "error") == [
+        ("key-mismatch", "Secret istio-system/a"),
+        ("missing-credential", "Gateway default/edge"),
     ]
-    stack.write("objects.yaml", (stack.folder / "objects.yaml").read_text() + "\n---\n")  # a touch changes nothing
-    assert await presents(stack, "b.aliyun.com", B)
+
+
+async def test_a_good_certificate_outlives_a_bad_one_that_replaces_it(stack: Stack, protocol: str) -> None:
+    objects = (gateway(https_server("a.aliyun.com", "a")), route("all", "*", "web"))
+    await start(stack, protocol, *objects, secret("a", A))
+    assert await presents(stack, "a.aliyun.com", A)
+    stack.write("objects.yaml", together(*objects, secret_of("a", A.certificate_pem, B.key_pem.reveal())))
+    await until(lambda: _problem(stack, "does not belong"), "the fault is told")
+    assert await presents(stack, "a.aliyun.com", A)
+    # A proxy that is new, and a control plane that has been killed, get the good one too.
+    assert stack.fairlead is not None
+    await stack.fairlead.kill()
+    await stack.serve()
+    address = loopback()
+    await stack.envoy(protocol, namespace=PROXY_NAMESPACE, labels=PROXY_LABELS, address=address)
+    assert await handshake(address, HTTPS, "a.aliyun.com") == A.certificate
 
 
 async def test_clients_verify_with_our_authority(stack: Stack, protocol: str) -> None:

@@ -1,6 +1,6 @@
 """Rules for Kubernetes' own kinds: those of its API server that a wrong configuration of a proxy could come from."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fairlead.models.base import KubernetesObject
@@ -16,7 +16,7 @@ from fairlead.models.core import (
     ServiceType,
 )
 from fairlead.problems import FieldPath, Problem, error, warning
-from fairlead.validation import common
+from fairlead.validation import certificates, common
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 """Label of an EndpointSlice with the name of its Service."""
@@ -100,11 +100,26 @@ def _subset(subset: EndpointSubset, path: FieldPath) -> Iterator[Problem]:
 
 
 def secret(obj: Secret) -> Iterator[Problem]:
-    """What is wrong with a Secret apart from its certificates, which are read where they are used."""
+    """What is wrong with a Secret of type kubernetes.io/tls, or with the certificates in another one.
+
+    Secrets that are faulty are set aside, so that the certificates that were there before go on being served.
+    Warnings about certificates are told where they are used.
+    """
+    values = obj.values
     if obj.type == "kubernetes.io/tls":
         for key in ("tls.crt", "tls.key"):
-            if key not in obj.values:
+            if key not in values:
                 yield error("missing-field", f"a Secret of type kubernetes.io/tls needs {key}", path=("data", key))
+    path: FieldPath = ("data",) if obj.data else ("stringData",)
+    if _hold_pem(values, "tls.crt", "tls.key") or _hold_pem(values, "cert", "key"):
+        yield from certificates.faults_of_key_pair(values, obj.key, path)
+    if _hold_pem(values, "ca.crt") or _hold_pem(values, "cacert"):
+        yield from certificates.faults_of_trust_bundle(values, obj.key, path)
+
+
+def _hold_pem(values: Mapping[str, bytes], *keys: str) -> bool:
+    # A Secret that means something else by these names is none of our business.
+    return all(b"-----BEGIN" in values.get(key, b"") for key in keys)
 
 
 def pod(obj: Pod) -> Iterator[Problem]:
