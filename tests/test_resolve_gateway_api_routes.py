@@ -365,6 +365,13 @@ def test_redirects(redirect: str, expected: Redirect) -> None:
     assert only(made).action == expected
 
 
+def test_what_has_no_effect_on_a_redirect_is_told() -> None:
+    mirror = "type: RequestMirror, requestMirror: {backendRef: {name: store, port: 80}}"
+    made = filtered("type: RequestRedirect, requestRedirect: {}", mirror, rule="timeouts: {request: 1s}, retry: {}")
+    assert only(made).action == Redirect(302)
+    assert told(made) == [f"no-effect route spec.rules[0].{field}" for field in ("filters", "retry", "timeouts")]
+
+
 @pytest.mark.parametrize(
     ("listener", "redirect", "port"),
     [

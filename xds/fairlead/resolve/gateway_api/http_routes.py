@@ -93,6 +93,10 @@ def _rule(rule: HTTPRouteRule, place: Place, source: Source, path: FieldPath) ->
     if filters is None:
         return Filters(), _FAILURE
     if filters.redirect is not None:
+        for field, given in (("timeouts", rule.timeouts), ("retry", rule.retry), ("filters", filters.mirrors or None)):
+            if given is not None:
+                what = "mirroring" if field == "filters" else field
+                source.warn("no-effect", f"{what} has no effect on a rule that redirects", (*path, field))
         return filters, _redirect(filters.redirect, place)
     return filters, _forward(rule, filters, reader, path)
 
