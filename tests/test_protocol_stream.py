@@ -128,6 +128,15 @@ def test_status_follows_the_client() -> None:
     ]
 
 
+def test_a_client_that_returns_holding_everything_is_in_sync() -> None:
+    script = Script(Variant.DELTA)
+    script.run("have eds A=1 B=1")
+    for held, state in (("A:1", SyncState.SYNCED), ("A:2", SyncState.NOT_SENT), ("", SyncState.NOT_SENT)):
+        script.connect()
+        script.do(f"ask eds +A {held}")
+        assert script.stream.status()[types.CLUSTER_LOAD_ASSIGNMENT].state is state
+
+
 def test_status_names_error_and_last_acknowledged_version() -> None:
     script = Script(Variant.STATE_OF_THE_WORLD)
     script.run(

@@ -254,7 +254,8 @@ class Conversation(ABC, Generic[RequestT]):
     @property
     def status(self) -> TypeStatus:
         """How the client stands."""
-        if not self._nonce:
+        # A client that comes back holding all that it asks for need not be sent anything.
+        if not self._nonce and (self.ledger is None or self.waiting or not self.subscription.names):
             state = SyncState.NOT_SENT
         elif self._error is not None and self._awaited is None:
             state = SyncState.REJECTED

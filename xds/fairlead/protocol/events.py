@@ -50,7 +50,7 @@ class SyncState(enum.StrEnum):
 
     NOT_SENT = "not sent"
     SYNCED = "synced"
-    """Everything has been sent and acknowledged."""
+    """The client has everything: it has acknowledged it, or said that it holds it from an earlier stream."""
     STALE = "stale"
     """Something is under way, or waits for the acknowledgement of something else."""
     REJECTED = "rejected"
