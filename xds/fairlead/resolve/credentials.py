@@ -119,7 +119,12 @@ def _not_permitted(namespace: str, wanted: _Wanted) -> Problem:
 
 def _missing(keys: Sequence[ObjectKey]) -> Problem:
     names = " and no ".join(str(key) for key in keys)
-    return error("missing-credential", f"there is no {names} that can be used", key=keys[0], hint="create it, or correct the name")
+    return error(
+        "missing-credential",
+        f"there is no {names} that can be used",
+        key=keys[0],
+        hint="create it, or correct the name",
+    )
 
 
 # --- Content ----------------------------------------------------------------------------------------------------------
