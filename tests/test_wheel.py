@@ -6,6 +6,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from fairlead.playground.envoy import find_envoy
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600), pytest.mark.xdist_group("wheel")]
@@ -71,9 +72,12 @@ def test_wheel_works_without_the_source_tree(alone: Path, tmp_path: Path) -> Non
     assert Path(where.strip()).is_relative_to(alone.parent.parent)
 
 
-@pytest.mark.skipif(not (ROOT / "xds" / "fairlead" / "cli").exists(), reason="the command line is not written yet")
-def test_command_is_installed(alone: Path, tmp_path: Path) -> None:
-    assert "Usage: fairlead" in run(alone.parent / "fairlead", "--help", cwd=tmp_path)
+def test_the_demo_runs_from_the_wheel(alone: Path, tmp_path: Path) -> None:
+    command = alone.parent / "fairlead"
+    assert "Usage: fairlead" in run(command, "--help", cwd=tmp_path)
+    told = run("env", "HOME=", f"ENVOY_BIN={find_envoy()}", command, "demo", cwd=tmp_path)
+    assert "0 failed" in told
+    assert "That was all" in told
 
 
 def test_messages_live_beside_those_of_other_packages(wheel: Path, tmp_path: Path) -> None:

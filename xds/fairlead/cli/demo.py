@@ -105,7 +105,10 @@ class _Demo:
             except AdminError:
                 return False
 
-        await _until(ready, "fairlead is ready")
+        try:
+            await _until(ready, "fairlead is ready")
+        except _UnexpectedError as error:
+            raise _UnexpectedError(f"{error}\n{(self._folder / 'fairlead.log').read_text()}") from None
 
     async def kill_fairlead(self) -> None:
         if self._fairlead is not None and self._fairlead.returncode is None:
