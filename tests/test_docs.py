@@ -11,6 +11,7 @@ import yaml
 from fairlead.cli.main import app
 from fairlead.cli.offline import all_problems, load
 from fairlead.problems import Severity
+from support.stack import Stack
 from typer.main import get_command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,6 +49,17 @@ def test_objects_are_accepted(page: Path, tmp_path: Path) -> None:
 
 def test_there_are_objects_to_accept() -> None:
     assert sum(len(list(blocks(page))) for page in PAGES) >= 3
+
+
+@pytest.mark.e2e
+async def test_the_smallest_folder_answers(stack: Stack) -> None:
+    (text,) = blocks(ROOT / "README.md")
+    stack.write("hello.yaml", text)
+    await stack.serve()
+    await stack.envoy(labels={"app": "edge"})
+    async with stack.client() as client:
+        answer = await client.get("http://anything.example:8080/")
+    assert (answer.status_code, answer.text) == (200, "hello\n")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
