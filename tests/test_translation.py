@@ -1,0 +1,158 @@
+"""From objects to bytes: the same after any edits as from scratch, for work in proportion to the edit."""
+
+import random
+from collections import Counter
+from functools import cache
+
+from fairlead import translation
+from fairlead.models.base import KubernetesObject
+from fairlead.problems import ObjectKey, Problem
+from fairlead.resolve.scope import Locality, Proxy
+from fairlead.resolve.selection import selection
+from fairlead.snapshot import types
+from fairlead.world import ObjectName, World
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.expectations import EXAMPLES, NAMES
+from support.worlds import objects, put
+
+PROXIES = (
+    Proxy(namespace="istio-system", labels=frozenset({("istio", "ingressgateway")}), bind_address="127.0.0.9"),
+    Proxy(labels=frozenset({("app", "canary-edge")}), virtual_host_discovery=True),
+    Proxy(labels=frozenset({("app", "egress")}), locality=Locality("here", "a")),
+    Proxy(labels=frozenset({("gateway.networking.k8s.io/gateway-name", "shop")})),
+    Proxy(labels=frozenset({("app", "partners")}), virtual_host_discovery=True),
+    Proxy(labels=frozenset({("app", "raw"), ("app.kubernetes.io/name", "raw")})),
+)
+CHANGES = (
+    ("weight: 90", "weight: 50"),
+    ("a.aliyun.com", "c.aliyun.com"),
+    ("prefix: /status", "prefix: /"),
+    ("number: 443", "number: 444"),
+    ("mode: MUTUAL", "mode: SIMPLE"),
+    ("127.0.0.1", "127.0.0.2"),
+    ("targetPort: 8443", "targetPort: 9443"),
+    ("version: v2", "version: v1"),
+    ("/cart", "/basket"),
+    ("resolution: DNS", "resolution: STATIC"),
+    ("istio: ingressgateway", "istio: another"),
+    ("app: canary-edge", "app: egress"),
+    ("credentialName: aliyun-b", "credentialName: aliyun-wildcard"),
+)
+"""Edits of a text that leave it valid."""
+
+
+@cache
+def variants() -> dict[ObjectKey, list[KubernetesObject]]:
+    """Each object of the examples, as it is and as edits make it."""
+    texts = ["\n---\n".join(file.read_text() for file in sorted((EXAMPLES / name).glob("*.yaml"))) for name in NAMES]
+    found: dict[ObjectKey, list[KubernetesObject]] = {}
+    for text in texts:
+        for old, new in (("", ""), *CHANGES):
+            if old in text:
+                for obj in objects(text.replace(old, new)):
+                    same = found.setdefault(obj.key, [])
+                    if obj not in same:
+                        same.append(obj)
+    return found
+
+
+Bytes = dict[tuple[int, str, str], bytes]
+
+
+def everything(world: World) -> tuple[Bytes, set[Problem]]:
+    """All resources of all proxies as bytes, and what is wrong."""
+    found: Bytes = {}
+    problems: set[Problem] = set()
+    for number, proxy in enumerate(PROXIES):
+        selected = selection(world, proxy)
+        for type_url, resources in translation.resource_maps(world, selected, proxy).items():
+            for key in list(resources.keys()):
+                resource = resources.get(key)  # type: ignore[arg-type]
+                assert resource is not None
+                found[number, types.SHORT_NAMES[type_url], resource.name] = resource.body
+        for index in (
+            *translation.review_indexes(world),
+            *translation.problem_indexes(world, selected, proxy.locality),
+        ):
+            problems |= index.keys()
+    return found, problems
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_edits_give_the_bytes_of_a_build_from_scratch(data: st.DataObject) -> None:
+    pool = variants()
+    keys = sorted(pool)
+    state: dict[ObjectKey, KubernetesObject] = {}
+    world = World()
+    for _ in range(data.draw(st.integers(1, 6))):
+        for key in data.draw(st.lists(st.sampled_from(keys), max_size=25)):
+            choice = data.draw(st.integers(-1, len(pool[key]) - 1))
+            if choice >= 0:
+                state[key] = pool[key][choice]
+                world.put(state[key])
+            elif key in state:
+                world.remove(type(state.pop(key)), ObjectName(key.namespace, key.name))
+        if data.draw(st.booleans()):
+            everything(world)
+    fresh = World()
+    for obj in random.Random(0).sample(list(state.values()), len(state)):
+        fresh.put(obj)
+    assert everything(world) == everything(fresh)
+
+
+def test_the_examples_together_reach_every_type() -> None:
+    world = World()
+    for objects_ in variants().values():
+        world.put(objects_[0])
+    found, _ = everything(world)
+    assert {(number, kind) for number, kind, _ in found} >= {
+        (0, "sds"), (0, "lds"), (1, "vhds"), (1, "rds"), (2, "cds"), (3, "rds"), (4, "sds"), (5, "lds"), (3, "eds")
+    }  # fmt: skip
+
+
+def computed_by(world: World, *texts: str) -> Counter[str]:
+    before = world.graph.computed.copy()
+    put(world, *texts)
+    everything(world)
+    return world.graph.computed - before
+
+
+def test_a_weight_costs_one_virtual_host_and_one_route_configuration() -> None:
+    world = World()
+    for objects_ in variants().values():
+        world.put(objects_[0])
+    everything(world)
+    text = (EXAMPLES / "canary" / "gateway.yaml").read_text()
+    counts = computed_by(world, text.replace("weight: 90", "weight: 80"))
+    assert counts["virtual_host_leaves"] == 1
+    untouched = ("listener_outcomes", "listener_resources", "cluster_outcomes", "_cluster_resource",
+                 "endpoint_outcomes", "_endpoint_resource", "secret_resources", "filter_chain")  # fmt: skip
+    assert {name: counts[name] for name in untouched} == dict.fromkeys(untouched, 0)
+
+
+def test_a_secret_costs_one_secret() -> None:
+    world = World()
+    for objects_ in variants().values():
+        world.put(objects_[0])
+    everything(world)
+    text = (EXAMPLES / "mutual-tls" / "secrets.yaml").read_text().partition("---\n")[0]
+    other = (EXAMPLES / "gateway-api" / "secrets.yaml").read_text()
+    counts = computed_by(world, other.replace("shop-example-com", "partners"))
+    assert text
+    assert counts["secret_resources"] == 1
+    untouched = ("listener_outcomes", "listener_resources", "virtual_host_leaves", "cluster_outcomes")
+    assert {name: counts[name] for name in untouched} == dict.fromkeys(untouched, 0)
+
+
+def test_an_endpoint_costs_its_assignments() -> None:
+    world = World()
+    for objects_ in variants().values():
+        world.put(objects_[0])
+    everything(world)
+    text = (EXAMPLES / "canary" / "reviews.yaml").read_text()
+    counts = computed_by(world, text.replace("port: 9011", "port: 9999"))
+    assert counts["_endpoint_resource"] <= 2, "of the subset v1, for each locality that asks"
+    untouched = ("listener_outcomes", "virtual_host_leaves", "cluster_outcomes", "secret_resources")
+    assert {name: counts[name] for name in untouched} == dict.fromkeys(untouched, 0)
