@@ -4,7 +4,7 @@ from typing import Any
 
 from fairlead.derive import Collection
 from fairlead.problems import Problem
-from fairlead.resolve.istio import gateways, virtual_services
+from fairlead.resolve.istio import gateways, sidecars, virtual_services
 from fairlead.resolve.istio.connections import connection_routes
 from fairlead.resolve.istio.gateways import selectors, servers
 from fairlead.resolve.istio.virtual_services import host_routes, labels, virtual_hosts
@@ -14,5 +14,5 @@ __all__ = ["connection_routes", "host_routes", "labels", "reviews", "selectors",
 
 
 def reviews(world: World) -> tuple[Collection[Any, tuple[Problem, ...]], ...]:
-    """What is wrong with Gateways and VirtualServices, whatever the proxy."""
-    return gateways.reviews(world), virtual_services.reviews(world)
+    """What is wrong with Gateways, VirtualServices and Sidecars, whatever the proxy."""
+    return gateways.reviews(world), virtual_services.reviews(world), sidecars.reviews(world)
