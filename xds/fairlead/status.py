@@ -1,13 +1,31 @@
 """What an operator is told about a running server: who has what, who refused what, which objects are at fault.
 
-Pure values; the server fills them, the admin endpoint sends them as JSON, `fairlead status` prints them.
+Pure values; the server fills them, the admin endpoint sends them as JSON, `fairlead status` prints them. The JSON has
+the names of the fields here. It is meant for scripts: fields may be added, none changes its meaning.
 """
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairlead.problems import Problem, format_path
 from fairlead.protocol.events import SyncState
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_T = TypeVar("_T", bound="DataclassInstance")
+
+
+def one_line(text: str) -> str:
+    """The text with its control characters as escapes.
+
+    What proxies and users write must not move the cursor of a terminal, nor look like a line of its own.
+    """
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,10 +33,11 @@ class ProxyTypeStatus:
     """One type of resources at one proxy."""
 
     state: SyncState
+    """`not sent`, `synced`, `stale`: something is under way, or `rejected`: it lacks what it has refused."""
     version: str = ""
     """Hash of the content that was acknowledged last."""
     error: str = ""
-    """Why the proxy refused, in its own words."""
+    """Why the proxy refused, in its own words; empty when it lacks nothing."""
     objects: tuple[str, ...] = ()
     """The objects that the refusal is about, `Kind namespace/name (file:line:column)`, as far as it names them."""
 
@@ -36,8 +55,8 @@ class ProxyStatus:
     """`delta` or `sotw`."""
     user_agent: str
     connected_seconds: float
-    types: dict[str, ProxyTypeStatus] = field(default_factory=dict)
-    """`cds`, `eds`, `lds`, `rds`, `sds`, `vhds` -> how far it is."""
+    types: dict[str, ProxyTypeStatus]
+    """`cds`, `eds`, `lds`, `rds`, `sds`, `vhds`, of which it has asked for something -> how far it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +64,16 @@ class ProblemStatus:
     """One fault of an object."""
 
     severity: str
+    """`error` or `warning`."""
     code: str
     object: str
     """`Kind namespace/name`, empty when it is not known."""
     file: str
+    """Empty when the place is not known."""
     line: int
     column: int
     path: str
+    """Of the field, such as `spec.http[0].timeout`."""
     message: str
     hint: str
 
@@ -79,6 +101,8 @@ class ServerStatus:
     version: str
     synced: bool
     """All objects have been read once."""
+    settled: bool
+    """Besides, all changes that have been noticed are in what proxies are offered, and every proxy has answered."""
     objects: dict[str, int]
     """Kind -> number of accepted objects."""
     proxies: tuple[ProxyStatus, ...]
@@ -90,20 +114,21 @@ class ServerStatus:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "ServerStatus":
-        """What `as_json` gave; raises `KeyError` or `TypeError` for anything else."""
-        proxies = tuple(
-            ProxyStatus(
-                **{
-                    **proxy,
-                    "types": {
-                        name: ProxyTypeStatus(
-                            SyncState(kind["state"]), kind["version"], kind["error"], tuple(kind["objects"])
-                        )
-                        for name, kind in proxy["types"].items()
-                    },
-                }
-            )
-            for proxy in data["proxies"]
-        )
-        problems = tuple(ProblemStatus(**problem) for problem in data["problems"])
-        return cls(data["version"], data["synced"], data["objects"], proxies, problems)
+        """What `as_json` gave, be it of a newer release that tells more.
+
+        Raises `KeyError`, `TypeError` or `ValueError` for anything else.
+        """
+        proxies = []
+        for proxy in data["proxies"]:
+            types = {
+                name: _pick(ProxyTypeStatus, kind, state=SyncState(kind["state"]), objects=tuple(kind["objects"]))
+                for name, kind in proxy["types"].items()
+            }
+            proxies.append(_pick(ProxyStatus, proxy, types=types))
+        problems = tuple(_pick(ProblemStatus, problem) for problem in data["problems"])
+        return _pick(cls, data, proxies=tuple(proxies), problems=problems)
+
+
+def _pick(kind: type[_T], data: dict[str, Any], **converted: Any) -> _T:
+    """A value of a dataclass from what it knows of `data`; `converted` stands for fields that are no JSON values."""
+    return kind(**{field.name: data[field.name] for field in fields(kind)} | converted)

@@ -6,6 +6,7 @@ a table: backends of its routes, Secrets of its listeners and clusters.
 """
 
 from collections.abc import Hashable, Iterable, Iterator
+from typing import Any
 
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.intent import (
@@ -362,25 +363,36 @@ def _problems_of_reviews(
     return problems
 
 
-@derived
-def review_problems(world: World) -> frozenset[Problem]:
+def review_indexes(world: World) -> list[Collection[Problem, Any]]:
+    """What is wrong with objects whatever the proxy: problem -> where it was found."""
+    return [
+        _problems_of_reviews(world, dialect, number)
+        for dialect in DIALECTS
+        for number in range(len(dialect.reviews(world)))
+    ]
+
+
+def problem_indexes(world: World, selection: Selection, locality: Locality) -> list[Collection[Problem, Any]]:
+    """What is wrong with the objects that apply to the proxies of a selection: problem -> where it was found.
+
+    Each index comes after those that it is built on; so to refresh them in this order is done in small steps.
+    """
+    return [
+        _problems_of_virtual_hosts(world, selection),
+        _problems_of_listeners(world, selection),
+        _problems_of_clusters(world, selection),
+        _problems_of_endpoints(world, selection, locality),
+        _problems_of_credentials(world, selection),
+        _faulty_references_of_listeners(world, selection),
+        _faulty_references_of_clusters(world, selection),
+    ]
+
+
+def review_problems(world: World) -> set[Problem]:
     """What is wrong with objects whatever the proxy."""
-    found: set[Problem] = set()
-    for dialect in DIALECTS:
-        for number in range(len(dialect.reviews(world))):
-            found.update(_problems_of_reviews(world, dialect, number).keys())
-    return frozenset(found)
+    return set[Problem]().union(*(index.keys() for index in review_indexes(world)))
 
 
-@derived
-def problems(world: World, selection: Selection, locality: Locality) -> frozenset[Problem]:
+def problems(world: World, selection: Selection, locality: Locality) -> set[Problem]:
     """What is wrong with the objects that apply to the proxies of a selection."""
-    return frozenset(
-        _problems_of_listeners(world, selection).keys()
-        | _problems_of_virtual_hosts(world, selection).keys()
-        | _problems_of_clusters(world, selection).keys()
-        | _problems_of_endpoints(world, selection, locality).keys()
-        | _problems_of_credentials(world, selection).keys()
-        | _faulty_references_of_listeners(world, selection).keys()
-        | _faulty_references_of_clusters(world, selection).keys()
-    )
+    return set[Problem]().union(*(index.keys() for index in problem_indexes(world, selection, locality)))

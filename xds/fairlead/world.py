@@ -1,5 +1,6 @@
 """The world: every accepted object, by kind, as the inputs of all derived values."""
 
+from collections import Counter
 from typing import NamedTuple, TypeVar
 
 from fairlead.derive import Graph, Input
@@ -42,7 +43,10 @@ class World:
 
     def count(self) -> dict[str, int]:
         """Kind -> number of objects, for those that there are; for people, so not recorded."""
-        return {kind.kind: len(found.keys()) for kind, found in self._inputs.items() if found.keys()}
+        counts: Counter[str] = Counter()  # two API groups may have a kind of the same name
+        for kind, found in self._inputs.items():
+            counts[kind.kind] += len(found.keys())
+        return dict(+counts)
 
     def size(self) -> int:
         """Number of all objects."""

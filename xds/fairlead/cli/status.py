@@ -3,22 +3,25 @@
 import enum
 import json
 import time
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from fairlead.cli.output import OUT, fail
 from fairlead.errors import AdminError, SettingsError
 from fairlead.protocol.events import SyncState
 from fairlead.server.settings import Address, parse_address
-from fairlead.status import ProblemStatus, ProxyStatus, ServerStatus
+from fairlead.status import ProblemStatus, ProxyStatus, ServerStatus, one_line
 
-_TYPES = ("cds", "eds", "sds", "lds", "rds", "vhds")
-_COLOURS = {SyncState.SYNCED: "green", SyncState.STALE: "yellow", SyncState.REJECTED: "red", SyncState.NOT_SENT: "dim"}
+_COLOURS = {SyncState.REJECTED: "red", SyncState.STALE: "yellow", SyncState.NOT_SENT: "dim", SyncState.SYNCED: "green"}
+_PATIENCE = 30.0
+"""Seconds that `--wait` waits."""
+
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks directly, whatever HTTP proxy the environment names."""
 
 
 class Format(enum.StrEnum):
@@ -31,19 +34,26 @@ class Format(enum.StrEnum):
 def fetch(address: Address) -> ServerStatus:
     """The status of the server whose admin endpoint is at the address; raises `AdminError` with what to do."""
     try:
-        with urllib.request.urlopen(f"http://{address}/status", timeout=5) as answer:
+        with _opener.open(f"http://{address}/status", timeout=5) as answer:
             return ServerStatus.from_json(json.load(answer))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
         raise AdminError(
             f"no answer from {address} ({error}); is `fairlead serve` running, with this --admin-address?"
         ) from error
 
 
-def is_settled(found: ServerStatus) -> bool:
-    """All objects have been read, and every proxy has acknowledged or refused all that it was sent."""
-    return found.synced and not any(
-        kind.state is SyncState.STALE for proxy in found.proxies for kind in proxy.types.values()
-    )
+def _settled(address: Address) -> ServerStatus:
+    """The status once it is settled, or what it is when the time is over."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            found = fetch(address)
+            if found.settled or time.monotonic() > deadline:
+                return found
+        except AdminError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)
 
 
 def status(
@@ -51,7 +61,12 @@ def status(
         str, typer.Option(help="IP:PORT of the server's admin endpoint.", envvar="FAIRLEAD_ADMIN_ADDRESS")
     ] = "127.0.0.1:18001",
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until every proxy has answered, 30 seconds at most.")
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait until the server runs, has read its objects, and every proxy that is connected has answered all "
+            "that it was sent; 30 seconds at most.",
+        ),
     ] = False,
     output: Annotated[Format, typer.Option("--format", help="For people, or for scripts.")] = Format.TEXT,
 ) -> None:
@@ -61,59 +76,52 @@ def status(
     """
     try:
         address = parse_address(admin_address, "--admin-address")
-        found = fetch(address)
-        deadline = time.monotonic() + 30
-        while wait and not is_settled(found) and time.monotonic() < deadline:
-            time.sleep(0.05)
-            found = fetch(address)
+        found = _settled(address) if wait else fetch(address)
     except (AdminError, SettingsError) as error:
         fail(str(error))
     if output is Format.JSON:
         print(json.dumps(found.as_json(), indent=2))
     else:
         _show(found)
-    if wait and not is_settled(found):
+    if wait and not found.settled:
         raise typer.Exit(1)
 
 
 def _show(found: ServerStatus) -> None:
     objects = ", ".join(f"{number} {kind}" for kind, number in sorted(found.objects.items())) or "no objects"
-    OUT.print(Text(f"fairlead {found.version}: {objects}" if found.synced else "objects are being read"))
-    if found.proxies:
-        OUT.print(_proxies(found.proxies))
-    else:
-        OUT.print(Text("no proxy is connected"))
+    _print(f"fairlead {found.version}: {objects}" if found.synced else "objects are being read")
     for proxy in found.proxies:
-        for name, kind in proxy.types.items():
-            if kind.error:
-                OUT.print(Text(f"{proxy.id} refused {name}: {kind.error}", style="red"))
-                for described in kind.objects:
-                    OUT.print(Text(f"  from {described}"))
+        _show_proxy(proxy)
+    if not found.proxies:
+        _print("no proxy is connected")
     for problem in found.problems:
-        OUT.print(_problem(problem))
+        _show_problem(problem)
 
 
-def _proxies(proxies: tuple[ProxyStatus, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("PROXY", "NAMESPACE", "PROTOCOL", *(name.upper() for name in _TYPES), "ENVOY"):
-        table.add_column(title, no_wrap=True)
-    for proxy in proxies:
-        states = []
-        for name in _TYPES:
-            kind = proxy.types.get(name)
-            state = kind.state if kind else SyncState.NOT_SENT
-            states.append(Text("-" if kind is None else state.value, style=_COLOURS[state]))
-        table.add_row(proxy.id, proxy.namespace, proxy.protocol, *states, proxy.user_agent)
-    return table
+def _show_proxy(proxy: ProxyStatus) -> None:
+    client = f"{proxy.user_agent or 'client'} at {proxy.peer}"
+    _print(f"{proxy.id or 'a proxy without id'}: {proxy.role} in {proxy.namespace}, {client}, {proxy.protocol}")
+    for state, colour in _COLOURS.items():
+        names = [name for name, kind in proxy.types.items() if kind.state is state]
+        if names:
+            _print(f"  {state.value:8}  {' '.join(names)}", colour)
+    for name, kind in proxy.types.items():
+        if kind.error:
+            _print(f"  {name} refused: {kind.error}", "red")
+            for described in kind.objects:
+                _print(f"    from {described}")
 
 
-def _problem(problem: ProblemStatus) -> Text:
-    place = f"{problem.file}:{problem.line}:{problem.column}: " if problem.file else ""
-    text = Text(place)
+def _show_problem(problem: ProblemStatus) -> None:
+    text = Text(f"{one_line(problem.file)}:{problem.line}:{problem.column}: " if problem.file else "")
     text.append(f"{problem.severity}[{problem.code}]", style="red" if problem.severity == "error" else "yellow")
-    text.append(f" {problem.message}")
+    text.append(f" {one_line(problem.message)}")
     if problem.object:
-        text.append(f" ({problem.object}{f', {problem.path}' if problem.path else ''})")
+        text.append(one_line(f" ({problem.object}{f', {problem.path}' if problem.path else ''})"))
+    OUT.print(text)
     if problem.hint:
-        text.append(f"\n  hint: {problem.hint}")
-    return text
+        _print(f"  hint: {problem.hint}")
+
+
+def _print(text: str, style: str = "") -> None:
+    OUT.print(Text(one_line(text), style=style))

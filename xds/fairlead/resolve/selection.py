@@ -78,6 +78,11 @@ def _services_by_label(_world: World, name: ObjectName, service: Service) -> Ite
         yield name.namespace, min(service.spec.selector.items())
 
 
+@derived_index(_services)
+def _services_by_selector(_world: World, _name: ObjectName, service: Service) -> Iterable[tuple[str, str]]:
+    return service.spec.selector.items()
+
+
 def _services_in_front(world: World, namespace: str, labels: Labels) -> list[Service]:
     """The Services whose selector the labels satisfy, older ones first."""
     found = [
@@ -131,11 +136,12 @@ def proxies_implied(world: World) -> tuple[Proxy, ...]:
 
 def _pods_implied(world: World, selector: Selector, gateways: frozenset[ObjectName]) -> Iterator[tuple[str, Labels]]:
     found = False
-    for name in world.objects(Service).keys() if selector.labels else ():
+    # Those of which one selects a part of what the other selects have a label in common.
+    for name in {name for label in selector.labels for name in _services_by_selector(world).get(label) or ()}:
         service = world.objects(Service).get(name)
         labels = frozenset(service.spec.selector.items()) if service is not None else frozenset()
-        alike = labels and (labels <= selector.labels or labels >= selector.labels)
-        if alike and selector.namespace in ("", name.namespace):
+        alike = labels <= selector.labels or labels >= selector.labels
+        if service is not None and alike and selector.namespace in ("", name.namespace):
             found = True
             yield name.namespace, labels | selector.labels
     if not found:

@@ -4,49 +4,38 @@ A group is a selection with what else decides: locality, bind address, discovery
 table that does not depend on where they differ. A table exists as long as a group has it.
 """
 
+import contextlib
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
+
+import structlog
 
 from fairlead import translation
-from fairlead.derive import Changes, Collection, Graph, Input, derived_map
+from fairlead.derive import Changes, Collection
 from fairlead.resolve.scope import Locality, Proxy, Selection
-from fairlead.resolve.selection import selection
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Snapshot, Table
 from fairlead.world import World
 
+log = structlog.get_logger()
 
-class Fleet:
-    """The proxies that are connected, as an input of derived values beside the world's."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.proxies: Input[Proxy, int] = Input(world.graph)
-        """Proxy -> number of its streams."""
+class Subscriber(Protocol):
+    """A stream, as those see it who decide what it is offered."""
 
     @property
-    def graph(self) -> Graph:
-        """The world's graph."""
-        return self.world.graph
+    def proxy(self) -> Proxy:
+        """What decides about what it is offered."""
+        ...
 
-    def arrive(self, proxy: Proxy) -> None:
-        """A stream of this proxy has come."""
-        self.proxies.set(proxy, (self.proxies.get(proxy) or 0) + 1)
+    def offer(self, snapshot: Snapshot) -> None:
+        """Serve from this snapshot from now on."""
+        ...
 
-    def leave(self, proxy: Proxy) -> None:
-        """A stream of this proxy is gone."""
-        streams = (self.proxies.get(proxy) or 0) - 1
-        if streams > 0:
-            self.proxies.set(proxy, streams)
-        else:
-            self.proxies.delete(proxy)
-
-
-@derived_map(lambda fleet: fleet.proxies)
-def selections(fleet: Fleet, proxy: Proxy) -> Selection:
-    """Each connected proxy -> what applies to it."""
-    return selection(fleet.world, proxy)
+    def wake(self) -> None:
+        """Tables of the snapshot have changed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +58,21 @@ class _Feed:
 
     def __init__(self, type_url: str, source: Collection[Any, Resource]) -> None:
         self.table = Table(type_url)
-        self.users = 0
+        self.groups: set[Group] = set()
+        """Those that have the table."""
+        self.filled = False
+        """The table has been made from the map at least once."""
         self._source = source
         self._changes: Changes[Any] = source.changes()
         self._names: dict[Hashable, str] = {}
 
     def steps(self) -> Iterator[None]:
         """Compute what is due in small steps."""
-        return self._source.refresh_steps()
+        with contextlib.suppress(Exception):  # `publish` comes upon it as well, and tells
+            yield from self._source.refresh_steps()
 
-    def take(self) -> dict[str, Resource | None]:
-        """Name -> resource, or None, of what has changed."""
+    def publish(self) -> bool:
+        """Bring the table to the present; returns whether its content has changed."""
         changes: dict[str, Resource | None] = {}
         appeared: dict[str, Resource | None] = {}
         for key in self._changes.take():
@@ -90,23 +83,31 @@ class _Feed:
             if resource is not None:
                 self._names[key] = resource.name
                 appeared[resource.name] = resource
-        return {**changes, **appeared}
+        self.filled = True
+        return bool(self.table.update({**changes, **appeared}))
 
     def close(self) -> None:
+        """End the following."""
         self._changes.close()
 
 
 class Group:
-    """The proxies of one key, and the snapshot that they are offered."""
+    """The streams of one key, and the snapshot that they are offered."""
 
     def __init__(self, key: GroupKey, feeds: list[_Feed]) -> None:
         self.key = key
         self.feeds = feeds
         self.snapshot = Snapshot(key, [feed.table for feed in feeds])
+        self.members: set[Subscriber] = set()
+
+    @property
+    def filled(self) -> bool:
+        """All tables have been computed, so that one that is empty is meant to be."""
+        return all(feed.filled for feed in self.feeds)
 
 
 class Groups:
-    """All groups that have proxies."""
+    """All groups that have streams."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -123,31 +124,43 @@ class Groups:
             maps = translation.resource_maps(self._world, key.selection, proxy)
             feeds = [self._feed(type_url, cast(Collection[Any, Resource], source)) for type_url, source in maps.items()]
             group = self._groups[key] = Group(key, feeds)
+            for feed in feeds:
+                feed.groups.add(group)
         return group
 
     def _feed(self, type_url: str, source: Collection[Any, Resource]) -> _Feed:
         feed = self._feeds.get(source)
         if feed is None:
             feed = self._feeds[source] = _Feed(type_url, source)
-        feed.users += 1
         return feed
 
-    def keep_only(self, used: set[GroupKey]) -> None:
-        """Forget the other groups, and the tables that only they had."""
-        for key in self._groups.keys() - used:
-            for feed in self._groups.pop(key).feeds:
-                feed.users -= 1
-        for source in [source for source, feed in self._feeds.items() if not feed.users]:
+    def drop_unused(self) -> None:
+        """Forget the groups without members, and the tables that only they had."""
+        for group in [group for group in self if not group.members]:
+            del self._groups[group.key]
+            for feed in group.feeds:
+                feed.groups.discard(group)
+        for source in [source for source, feed in self._feeds.items() if not feed.groups]:
             self._feeds.pop(source).close()
 
     def steps(self) -> Iterator[None]:
         """Compute what is due in all tables, in small steps between which the caller may do other things."""
         for selected in {key.selection for key in self._groups}:
-            yield from translation.steps(self._world, selected)
-        for feed in list(self._feeds.values()):
+            with contextlib.suppress(Exception):  # as in `_Feed.steps`
+                yield from translation.steps(self._world, selected)
+        for feed in self._feeds.values():
             yield from feed.steps()
 
-    def publish(self) -> set[str]:
-        """Bring all tables to the present at once; returns the type URLs of those that changed."""
-        changes = [(feed.table, feed.take()) for feed in self._feeds.values()]
-        return {table.type_url for table, changed in changes if changed and table.update(changed)}
+    def publish(self) -> set[Group]:
+        """Bring all tables to the present at once; returns the groups of which a table has changed.
+
+        A table that cannot be computed stays as it is.
+        """
+        changed: set[Group] = set()
+        for feed in self._feeds.values():
+            try:
+                if feed.publish():
+                    changed |= feed.groups
+            except Exception:
+                log.exception("a table could not be computed; its last state is kept", type_url=feed.table.type_url)
+        return changed

@@ -1,24 +1,25 @@
 """The centre of the server: updates of objects come in, tables are brought to the present, streams are woken.
 
 One loop does all that, in waves. A wave takes in everything that has happened since the last one - updates of objects,
-proxies that came and went -, computes what is due in slices of a few milliseconds between which streams are served,
-then publishes all tables at once. The first event after idle starts a wave at once; what comes meanwhile is in the
-next one, so a burst costs two waves, whatever its size.
+streams that came and went -, computes what is due in slices of a few milliseconds between which streams are served,
+publishes all tables at once, and then tells what is wrong. The first event after idle starts a wave at once; what comes
+meanwhile is in the next one, so a burst costs two waves, whatever its size.
+
+A fault of our own in a wave is logged, and what it concerns stays as it was; all else goes on.
 """
 
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Protocol
 
 import structlog
 
-from fairlead import translation
-from fairlead.problems import ObjectKey, Position, Problem, Severity
+from fairlead.errors import SourceError
+from fairlead.problems import ObjectKey, Position, Problem
 from fairlead.resolve.scope import Proxy
-from fairlead.resolve.selection import selection_problems
-from fairlead.server.groups import Fleet, GroupKey, Groups, selections
-from fairlead.snapshot.table import Snapshot
+from fairlead.server.fleet import Fleet, selections
+from fairlead.server.groups import Group, GroupKey, Groups, Subscriber
+from fairlead.server.problems import Problems
 from fairlead.sources.base import Source, Update
 from fairlead.world import World
 
@@ -26,23 +27,6 @@ _SLICE = 0.01
 """Seconds of computing between which the event loop lives."""
 
 log = structlog.get_logger()
-
-
-class Subscriber(Protocol):
-    """A stream, as the hub sees it."""
-
-    @property
-    def proxy(self) -> Proxy:
-        """What decides about what it is offered."""
-        ...
-
-    def offer(self, snapshot: Snapshot) -> None:
-        """Serve from this snapshot from now on."""
-        ...
-
-    def wake(self) -> None:
-        """The tables of the snapshot have changed."""
-        ...
 
 
 class Hub:
@@ -55,149 +39,164 @@ class Hub:
         """Set when all objects have been read and translated once; before that nothing may be answered."""
         self._source = source
         self._fleet = Fleet(self.world)
-        self._groups = Groups(self.world)
         self._selection_changes = selections(self._fleet).changes()
+        self._groups = Groups(self.world)
+        self._problems = Problems(self._fleet, source.locate)
+        self._event = asyncio.Event()
         self._updates: list[Update] = []
-        self._arrived: list[Subscriber] = []
-        self._left: list[Subscriber] = []
-        self._wake = asyncio.Event()
-        self._subscribers: dict[Proxy, dict[Subscriber, GroupKey]] = {}
-        self._source_problems: tuple[Problem, ...] = ()
-        self._problems: dict[Problem, Problem] = {}
+        self._arrived: dict[Subscriber, None] = {}
+        self._left: dict[Subscriber, None] = {}
+        self._streams: dict[Proxy, dict[Subscriber, Group | None]] = {}
+        """The streams of each proxy, and the group that each has been offered the snapshot of."""
+        self._homeless: dict[Subscriber, None] = {}
+        """Streams that are new, or whose selection has changed."""
+        self._busy = False
 
     # --- What happens ---
 
     def connect(self, subscriber: Subscriber) -> None:
         """A stream has begun; it is offered a snapshot in the next wave."""
-        self._arrived.append(subscriber)
-        self._wake.set()
+        self._arrived[subscriber] = None
+        self._event.set()
 
     def disconnect(self, subscriber: Subscriber) -> None:
         """A stream has ended."""
-        self._left.append(subscriber)
-        self._wake.set()
+        self._left[subscriber] = None
+        self._event.set()
 
     async def deliver(self, update: Update) -> None:
         """Objects have changed."""
         self._updates.append(update)
-        self._wake.set()
+        self._event.set()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all that has happened is in the tables, and every stream has been offered its own."""
+        return not (self._busy or self._event.is_set() or self._homeless)
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._source.run(self.deliver))
-            tasks.create_task(self._waves())
+        """Work until cancelled. Raises what ended the source, `SourceError` if it ended by itself."""
+        tasks = [asyncio.create_task(self._source.run(self.deliver)), asyncio.create_task(self._waves())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            raise SourceError("the source of objects has ended: their changes would go unnoticed")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     # --- Waves ---
 
     async def _waves(self) -> None:
         synced = False
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._event.wait()
+            self._event.clear()
+            self._busy = True
             updates, self._updates = self._updates, []
             for update in updates:
                 self._apply(update)
                 synced = synced or update.synced
             if synced:
-                await self._wave()
-                self._report_problems()
+                try:
+                    await self._wave()
+                except Exception:
+                    log.exception("a change could not be carried out; the last state is kept")
+                self._busy = False
+            try:
+                await self._tell(synced=synced)
+            except Exception:
+                log.exception("problems could not be told")
+            if synced:
                 self.ready.set()
 
     def _apply(self, update: Update) -> None:
         for kind, name in update.removed:
             self.world.remove(kind, name)
         for obj in update.put:
-            self.world.put(obj)
-        self._source_problems = update.problems
+            try:
+                self.world.put(obj)
+            except Exception:
+                log.exception("an object could not be taken in; its last version is kept", object=str(obj.key))
+        self._problems.set_source(update.problems)
 
     async def _wave(self) -> None:
-        arrived = self._admit()
+        self._admit()
         await _in_slices(selections(self._fleet).refresh_steps())
-        moved = self._assign(arrived)
+        for proxy in self._selection_changes.take():
+            self._homeless.update(dict.fromkeys(self._streams.get(proxy, ())))
+        moves = self._moves()
         await _in_slices(self._groups.steps())
         changed = self._groups.publish()
-        for subscriber, snapshot in moved:
-            subscriber.offer(snapshot)
-        self._groups.keep_only({key for keys in self._subscribers.values() for key in keys.values()})
-        if changed:
-            for subscribers in self._subscribers.values():
-                for subscriber in subscribers:
-                    subscriber.wake()
+        for subscriber, group in moves:
+            self._move(subscriber, group)
+        for group in changed:
+            for subscriber in group.members:
+                subscriber.wake()
 
-    def _admit(self) -> list[Subscriber]:
-        arrived, self._arrived = self._arrived, []
-        left, self._left = self._left, []
+    def _admit(self) -> None:
+        """Take in who came and who went."""
+        arrived, self._arrived = self._arrived, {}
+        left, self._left = self._left, {}
         for subscriber in arrived:
-            self._fleet.arrive(subscriber.proxy)
+            self._streams.setdefault(subscriber.proxy, {})[subscriber] = None
+            self._fleet.proxies.set(subscriber.proxy, True)
+            self._homeless[subscriber] = None
         for subscriber in left:
-            if subscriber in arrived:
-                arrived.remove(subscriber)
-            else:
-                subscribers = self._subscribers.get(subscriber.proxy, {})
-                subscribers.pop(subscriber, None)
-                if not subscribers:
-                    self._subscribers.pop(subscriber.proxy, None)
-            self._fleet.leave(subscriber.proxy)
-        return arrived
+            streams = self._streams.get(subscriber.proxy, {})
+            group = streams.pop(subscriber, None)
+            if group is not None:
+                group.members.discard(subscriber)
+            if not streams:
+                self._streams.pop(subscriber.proxy, None)
+                self._fleet.proxies.delete(subscriber.proxy)
+            self._homeless.pop(subscriber, None)
 
-    def _assign(self, arrived: list[Subscriber]) -> list[tuple[Subscriber, Snapshot]]:
-        """Find the groups of streams that are new, or whose selection has changed."""
-        moving = list(arrived)
-        for proxy in self._selection_changes.take():
-            moving += self._subscribers.get(proxy, {})
-        moved = []
-        for subscriber in moving:
+    def _moves(self) -> list[tuple[Subscriber, Group]]:
+        """The groups that streams without one, or with another one, belong to."""
+        moves = []
+        for subscriber in self._homeless:
             proxy = subscriber.proxy
-            selected = selections(self._fleet).get(proxy)
-            if selected is None:
-                continue  # it could not be computed, which has been reported
-            key = GroupKey.of(selected, proxy)
-            self._subscribers.setdefault(proxy, {})[subscriber] = key
-            moved.append((subscriber, self._groups.get(key, proxy).snapshot))
-        return moved
+            outcome = selections(self._fleet).get(proxy)
+            if outcome is not None:  # else it could not be computed, which has been told
+                moves.append((subscriber, self._groups.get(GroupKey.of(outcome.value, proxy), proxy)))
+        return moves
+
+    def _move(self, subscriber: Subscriber, group: Group) -> None:
+        if not group.filled:
+            return  # to offer nothing would empty the proxy
+        del self._homeless[subscriber]
+        streams = self._streams[subscriber.proxy]
+        before, streams[subscriber] = streams[subscriber], group
+        if before is not group:
+            subscriber.offer(group.snapshot)
+            group.members.add(subscriber)
+            if before is not None:
+                before.members.discard(subscriber)
 
     def _report_failure(self, function: str, key: object, failure: Exception) -> None:
         log.error("a value could not be computed; its last one is kept", function=function, key=key, exc_info=failure)
 
     # --- Problems ---
 
-    def problems(self) -> tuple[Problem, ...]:
-        """What is wrong now, with places."""
-        return tuple(self._problems.values())
+    async def _tell(self, *, synced: bool) -> None:
+        await asyncio.sleep(0)  # what has been published goes out first
+        if synced:
+            keys = [group.key for group in self._groups if group.members]
+            await _in_slices(self._problems.steps({(key.selection, key.locality) for key in keys}))
+            # Only now, for proxies that are expected once more have a use for what those that left had.
+            self._groups.drop_unused()
+        await _in_slices(self._problems.tell())
 
-    def _report_problems(self) -> None:
-        """Log each problem once, when it appears, and once more when it is solved."""
-        found = set(self._source_problems) | translation.review_problems(self.world)
-        for group in self._groups:
-            found |= translation.problems(self.world, group.key.selection, group.key.locality)
-        for proxy in self._subscribers:
-            found.update(selection_problems(self.world, proxy))
-        before, self._problems = self._problems, {}
-        for problem in found:
-            self._problems[problem] = before.get(problem) or self._place(problem)
-        for problem in self._problems.keys() - before.keys():
-            _log_problem(self._problems[problem])
-        for problem in before.keys() - self._problems.keys():
-            log.info("solved", **_problem_fields(before[problem]))
+    def problems(self) -> list[Problem]:
+        """What is wrong now, with places."""
+        return self._problems.present()
 
     def locate_object(self, key: ObjectKey) -> Position | None:
         """Where an object is written."""
         return self._source.locate(key, ())
-
-    def _place(self, problem: Problem) -> Problem:
-        if problem.position is None and problem.key is not None:
-            return problem.at(self._source.locate(problem.key, problem.path))
-        return problem
-
-
-def _log_problem(problem: Problem) -> None:
-    level = log.error if problem.severity is Severity.ERROR else log.warning
-    level(problem.message, **_problem_fields(problem), hint=problem.hint)
-
-
-def _problem_fields(problem: Problem) -> dict[str, str]:
-    return {"code": problem.code, "at": str(problem.position or ""), "object": str(problem.key or "")}
 
 
 async def _in_slices(steps: Iterator[None]) -> None:

@@ -51,7 +51,7 @@ def _from_id(node_id: str) -> tuple[Role, str]:
     parts = node_id.split("~")
     if len(parts) != 4 or parts[0] not in _ISTIO_ROLES:
         return Role.GATEWAY, DEFAULT_NAMESPACE
-    return _ISTIO_ROLES[parts[0]], parts[3].split(".")[0] or DEFAULT_NAMESPACE
+    return _ISTIO_ROLES[parts[0]], parts[2].rpartition(".")[2] if "." in parts[2] else DEFAULT_NAMESPACE
 
 
 def _text(value: object, name: str) -> str:

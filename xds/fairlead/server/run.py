@@ -4,22 +4,17 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Callable
-from importlib.metadata import version
 
 import structlog
 import uvloop
 
-from fairlead.problems import Position
-from fairlead.protocol.events import SyncState
-from fairlead.server.admin import admin_server
-from fairlead.server.ads import Connection, XdsServer
+from fairlead.server.admin import AdminServer
+from fairlead.server.ads import XdsServer
 from fairlead.server.hub import Hub
-from fairlead.server.settings import Settings
+from fairlead.server.report import server_status
+from fairlead.server.settings import Address, Settings
 from fairlead.server.telemetry import configure_logs
-from fairlead.snapshot import types
 from fairlead.sources.base import Source
-from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerStatus
 
 _DRAIN = 2.0
 """Seconds that streams have to end by themselves."""
@@ -28,7 +23,7 @@ log = structlog.get_logger()
 
 
 def run(settings: Settings, source: Source) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `SettingsError`, or `OSError` when a port is taken."""
+    """Serve until SIGTERM or SIGINT. Raises `SettingsError` when it cannot, or what has ended the source."""
     settings.check()
     configure_logs()
     # What is read and derived lives long: the collector looks at it seldom, and after the first load not at all.
@@ -39,81 +34,42 @@ def run(settings: Settings, source: Source) -> None:
 async def _serve(settings: Settings, source: Source) -> None:
     hub = Hub(source, strict_secret_names=settings.strict_secret_names)
     xds = XdsServer(hub, settings)
-    admin = admin_server(settings.admin_address, hub.ready.is_set, lambda: server_status(hub, xds))
+    admin = AdminServer(settings.admin_address, hub.ready.is_set, lambda: server_status(hub, xds))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    work = [
-        asyncio.create_task(hub.run(), name="hub"),
-        asyncio.create_task(admin._serve(), name="admin"),
-        asyncio.create_task(_open(hub, xds, settings), name="xds"),
-        asyncio.create_task(stop.wait(), name="stop"),
-    ]
+    administration = asyncio.create_task(admin.run())
+    opening = asyncio.create_task(_open(hub, xds, admin.address, settings))
+    tasks = {asyncio.create_task(hub.run()), administration, opening, asyncio.create_task(stop.wait())}
     try:
+        running = tasks
         while not stop.is_set():
-            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-                work.remove(task)
     finally:
         log.info("stopping")
-        await xds.stop(_DRAIN)
-        for task in work:
+        opening.cancel()
+        admin.stop()
+        await asyncio.gather(xds.stop(_DRAIN), asyncio.wait([administration], timeout=_DRAIN))
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _open(hub: Hub, xds: XdsServer, settings: Settings) -> None:
-    paths = ", ".join(map(str, settings.paths))
-    log.info("reading", paths=paths, admin=str(settings.admin_address))
+async def _open(hub: Hub, xds: XdsServer, admin: Address, settings: Settings) -> None:
+    log.info("reading objects", paths=", ".join(map(str, settings.paths)), admin=str(admin))
     started = time.monotonic()
+    if settings.tls_certificate and not settings.client_authorities and not settings.xds_address.is_loopback:
+        log.warning("whoever can connect to the xDS port is sent private keys; give --client-ca")
     await hub.ready.wait()
     gc.collect()
     gc.freeze()
     await xds.start()
     log.info(
         "serving xDS",
-        address=str(settings.xds_address),
+        address=str(xds.address),
         socket=str(settings.xds_socket or ""),
         objects=hub.world.size(),
         seconds=round(time.monotonic() - started, 3),
-    )
-
-
-def server_status(hub: Hub, xds: XdsServer) -> ServerStatus:
-    """The state of the server, for the admin endpoint."""
-    now = time.monotonic()
-    return ServerStatus(
-        version=version("fairlead"),
-        synced=hub.ready.is_set(),
-        objects=hub.world.count(),
-        proxies=tuple(
-            _proxy_status(connection, hub.locate_object, now)
-            for connection in sorted(xds.connections, key=lambda connection: connection.number)
-        ),
-        problems=tuple(map(ProblemStatus.of, hub.problems())),
-    )
-
-
-def _proxy_status(connection: Connection, locate: Callable[..., Position | None], now: float) -> ProxyStatus:
-    return ProxyStatus(
-        id=connection.node.id,
-        role=connection.proxy.role.value,
-        namespace=connection.proxy.namespace,
-        peer=connection.peer,
-        protocol=connection.variant.value,
-        user_agent=f"{connection.node.user_agent} {connection.node.user_agent_version}".strip(),
-        connected_seconds=round(now - connection.connected_at, 3),
-        types={
-            types.SHORT_NAMES[type_url]: ProxyTypeStatus(
-                state=status.state,
-                version=status.version,
-                error=status.error.message if status.error else "",
-                objects=tuple(
-                    f"{key} ({position})" if (position := locate(key)) else str(key)
-                    for key in (connection.objects_refused(type_url) if status.state is SyncState.REJECTED else ())
-                ),
-            )
-            for type_url, status in connection.stream.status().items()
-        },
     )

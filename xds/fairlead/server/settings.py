@@ -1,6 +1,7 @@
 """What a server is told when it is started."""
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ def parse_address(text: str, option: str) -> Address:
     """`HOST:PORT` with an IP address or `localhost`; raises `SettingsError` that names the option."""
     host, separator, port = text.rpartition(":")
     host = host.strip("[]")
-    if separator and port.isdigit() and int(port) < 65536:
+    if separator and re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 65536:
         if host == "localhost":
             return Address(host, int(port))
         try:
@@ -75,5 +76,5 @@ class Settings:
                 f"--xds-address {self.xds_address} can be reached from other hosts, and private keys would travel in "
                 "plaintext; give --tls-cert, --tls-key and --client-ca, or --allow-plaintext-secrets-off-host"
             )
-        if self.deletion_grace < 0:
+        if not self.deletion_grace >= 0:
             raise SettingsError(f"--deletion-grace is {self.deletion_grace:g}; give 0 or more seconds")

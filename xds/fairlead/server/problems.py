@@ -1,0 +1,172 @@
+"""What is wrong now, and what of it has been told: each problem is logged once when it appears, and once when solved.
+
+Problems come from the source, from objects by themselves, and from what is made of them for the selections of proxies.
+The latter two are indexes of derived values, of which only the changes are looked at. The same problem in the eyes of
+several selections is one problem.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import structlog
+
+from fairlead import translation
+from fairlead.check.formats import in_order
+from fairlead.derive import Collection
+from fairlead.problems import FieldPath, ObjectKey, Position, Problem, Severity
+from fairlead.resolve.scope import Locality, Proxy, Selection
+from fairlead.server.fleet import Fleet, expected, selection_problem_indexes
+
+log = structlog.get_logger()
+
+Locate = Callable[[ObjectKey, FieldPath], Position | None]
+Judged = tuple[Selection, Locality]
+"""Proxies in whose eyes something is wrong."""
+
+
+class _Identity(NamedTuple):
+    """What tells problems apart: not the line, for a line more at the top of a file makes no other problem."""
+
+    problem: Problem
+    """Without its position."""
+    file: str
+    """Of problems that come with a position."""
+
+    @classmethod
+    def of(cls, problem: Problem) -> "_Identity":
+        return cls(problem, "") if problem.position is None else cls(problem.at(None), problem.position.file)
+
+
+class _Watch:
+    """A place in an index of problems."""
+
+    def __init__(self, index: Collection[Problem, Any]) -> None:
+        self.found: set[Problem] = set()
+        self._index = index
+        self._changes = index.changes()
+
+    def steps(self) -> Iterator[None]:
+        return self._index.refresh_steps()
+
+    def take(self) -> tuple[set[Problem], set[Problem]]:
+        """The problems that have appeared, and those that are solved."""
+        changed = self._changes.take()
+        present = {problem for problem in changed if self._index.get(problem) is not None}
+        appeared, solved = present - self.found, (changed - present) & self.found
+        self.found -= solved
+        self.found |= appeared
+        return appeared, solved
+
+    def close(self) -> None:
+        self._changes.close()
+
+
+class Problems:
+    """All problems of a server."""
+
+    def __init__(self, fleet: Fleet, locate: Locate) -> None:
+        """`locate` knows the places of the fields of objects."""
+        self._fleet = fleet
+        self._locate = locate
+        self._expected: dict[Proxy, Judged] = {}
+        self._expected_changes = expected(fleet).changes()
+        self._judged: set[Judged] | None = None
+        self._watches: dict[Collection[Problem, Any], _Watch] = {}
+        self._of_source: tuple[Problem, ...] = ()
+        self._placed: dict[_Identity, Problem] = {}
+        """Those of the source."""
+        self._counts: Counter[_Identity] = Counter()
+        """How often each is found."""
+        self._changed: set[_Identity] = set()
+        """Those whose count has changed since they were told."""
+        self._told: dict[_Identity, Problem] = {}
+        """As they were told, with places."""
+
+    def present(self) -> list[Problem]:
+        """What is wrong now, with places, in the order of files."""
+        derived = (identity.problem for identity in self._told if not identity.file)
+        return in_order((*self._of_source, *map(self._place, derived)))
+
+    # --- Finding ---
+
+    def set_source(self, problems: tuple[Problem, ...]) -> None:
+        """All problems that the source has now."""
+        self._count(set(problems).difference(self._of_source), set(self._of_source).difference(problems))
+        self._of_source = problems
+        self._placed = {_Identity.of(problem): problem for problem in reversed(problems)}
+
+    def steps(self, served: set[Judged]) -> Iterator[None]:
+        """Find out what is wrong, in small steps between which the caller may do other things.
+
+        That is, in the eyes of the proxies that are served, and of those that are expected.
+        """
+        yield from expected(self._fleet).refresh_steps()
+        for proxy in self._expected_changes.take():
+            outcome = expected(self._fleet).get(proxy)
+            if outcome is None:
+                self._expected.pop(proxy, None)
+            else:
+                self._expected[proxy] = outcome.value, proxy.locality
+        self._judge(served.union(self._expected.values()))
+        for watch in self._watches.values():
+            try:
+                yield from watch.steps()
+                self._count(*watch.take())
+            except Exception:
+                log.exception("problems could not be determined; the last ones stay")
+
+    def _judge(self, judged: set[Judged]) -> None:
+        """Watch the indexes for these, and no others."""
+        if judged == self._judged:
+            return
+        self._judged = judged
+        world = self._fleet.world
+        indexes = [*translation.review_indexes(world), *selection_problem_indexes(self._fleet)]
+        indexes += [index for proxies in judged for index in translation.problem_indexes(world, *proxies)]
+        before, self._watches = self._watches, {}
+        for index in indexes:  # equal ones are the same
+            if index not in self._watches:
+                self._watches[index] = before.pop(index) if index in before else _Watch(index)
+        for watch in before.values():
+            watch.close()
+            self._count((), watch.found)
+
+    def _count(self, appeared: Iterable[Problem], solved: Iterable[Problem]) -> None:
+        for change, problems in ((1, appeared), (-1, solved)):
+            for problem in problems:
+                identity = _Identity.of(problem)
+                self._counts[identity] += change
+                self._changed.add(identity)
+
+    # --- Telling ---
+
+    def tell(self) -> Iterator[None]:
+        """Log what has appeared and what is solved, in small steps between which the caller may do other things."""
+        changed, self._changed = self._changed, set()
+        appeared = {}
+        for identity in changed:
+            if self._counts[identity]:
+                if identity not in self._told:
+                    appeared[self._place(self._placed.get(identity, identity.problem))] = identity
+                    yield
+                continue
+            del self._counts[identity]
+            told = self._told.pop(identity, None)
+            if told is not None:
+                log.info("solved", problem=told.message, **_fields(told))
+                yield
+        for problem in in_order(appeared):
+            self._told[appeared[problem]] = problem
+            level = log.error if problem.severity is Severity.ERROR else log.warning
+            level(problem.message, **_fields(problem), hint=problem.hint)
+            yield
+
+    def _place(self, problem: Problem) -> Problem:
+        if problem.position is None and problem.key is not None:
+            return problem.at(self._locate(problem.key, problem.path))
+        return problem
+
+
+def _fields(problem: Problem) -> dict[str, str]:
+    return {"code": problem.code, "at": str(problem.position or ""), "object": str(problem.key or "")}

@@ -1,0 +1,75 @@
+"""TLS of the xDS port: certificates from files, which may be replaced while the server runs."""
+
+import ssl
+from pathlib import Path
+
+import grpc
+import structlog
+
+from fairlead.errors import SettingsError
+from fairlead.server.settings import Settings
+
+log = structlog.get_logger()
+
+
+def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+    """None: plaintext. Files are looked at for each handshake, so that new ones are in force at once.
+
+    Raises `SettingsError` when the files cannot be used; when they cannot later, those from before go on to be used.
+    """
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    files = _Files(settings.tls_certificate, settings.tls_key, settings.client_authorities)
+    first = files.read()
+
+    def renew() -> grpc.ServerCertificateConfiguration | None:
+        # Called by a thread of gRPC's.
+        try:
+            return files.read()
+        except SettingsError as error:
+            log.error(  # noqa: TRY400  # no fault of ours
+                "certificates of the xDS port cannot be renewed; those from before are used", error=str(error)
+            )
+            return None
+
+    require_client = settings.client_authorities is not None
+    return grpc.dynamic_ssl_server_credentials(
+        first,  # type: ignore[arg-type]  # the first time it is never None
+        renew,  # type: ignore[arg-type]  # may well be None
+        require_client_authentication=require_client,
+    )
+
+
+class _Files:
+    def __init__(self, certificate: Path, key: Path, authorities: Path | None) -> None:
+        self._certificate = certificate
+        self._key = key
+        self._authorities = authorities
+        self._seen: tuple[bytes | None, ...] = ()
+
+    def read(self) -> grpc.ServerCertificateConfiguration | None:
+        """What the files hold, None when it is what they held the last time; raises `SettingsError`."""
+        certificate, key = _content("--tls-cert", self._certificate), _content("--tls-key", self._key)
+        authorities = None if self._authorities is None else _content("--client-ca", self._authorities)
+        if self._seen == (certificate, key, authorities):
+            return None
+        self._seen = certificate, key, authorities
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            # The empty password is for keys that are encrypted: OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(self._certificate, self._key, password="")
+        except OSError as error:
+            raise SettingsError(f"--tls-cert {self._certificate} and --tls-key {self._key}: {error}") from None
+        if authorities is not None:
+            try:
+                context.load_verify_locations(self._authorities)
+            except OSError as error:
+                raise SettingsError(f"--client-ca {self._authorities}: {error}") from None
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
+
+
+def _content(option: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{option} {path} cannot be read: {error.strerror}") from None
