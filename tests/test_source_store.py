@@ -287,7 +287,7 @@ async def test_state_folder_that_cannot_be_used_is_a_problem_and_no_more(folder:
 
 async def test_failed_write_is_told_and_made_up_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class FullDisk(Store):
-        def write(self, changes: object) -> None:  # type: ignore[override]
+        def write(self, changes: object) -> None:
             raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(keeper, "Store", FullDisk)

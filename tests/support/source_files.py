@@ -2,14 +2,20 @@
 
 import asyncio
 import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from fairlead.models.istio.virtual_service import VirtualService
 from fairlead.problems import ObjectKey, Problem
 from fairlead.sources.base import Source, Update
+from fairlead.sources.files.folder import Content, Folder, Unreadable
 
 SYNTAX_ERROR = "kind: [unclosed"
+NAMELESS = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec: {}"
+DENIED = Unreadable("unreadable-file", "permission denied")
+NO_FOLDER = Unreadable("no-such-path", "x does not exist", folder=True)
+GRACE = 0.5
+"""Seconds for which a harness waits until it removes an object."""
 BOUND = 20.0
 """Seconds after which a test gives up to wait."""
 
@@ -65,6 +71,32 @@ class Notes:
     @property
     def codes(self) -> list[str]:
         return [problem.code for problem in self.problems]
+
+
+class Harness(Notes):
+    """A folder, a clock, and the objects that a hub would have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Folder(deletion_grace=GRACE)
+        self.now = 100.0
+
+    def change(self, changes: Mapping[str, Content], *, after: float = 0.0) -> Update | None:
+        """Apply, after some seconds, and take in the update."""
+        self.now += after
+        for _ in self.folder.apply(changes, self.now):
+            pass
+        return self.update()
+
+    def update(self) -> Update | None:
+        update = self.folder.take(self.now, synced=True)
+        if update is not None:
+            self.take(update)
+        return update
+
+    def later(self) -> Update | None:
+        """Let the grace period pass."""
+        return self.change({}, after=GRACE)
 
 
 class Follower(Notes):
