@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import Result
+from e2e.objects import issued
 from fairlead.cli.main import app
 from fairlead.playground.envoy import free_port
 from support.expectations import EXAMPLES, NAMES
@@ -403,3 +404,20 @@ def read_until(stream: Any, text: str) -> list[str]:
         if text in line:
             return lines
     raise AssertionError(f"no {text!r} in {lines}")
+
+
+def test_check_shows_no_line_of_a_key(tmp_path: Path) -> None:
+    key = issued("a", "a.example.com").key_pem.reveal()
+    encoded = base64.b64encode(key).decode()
+    indented = "".join(f"    {line}\n" for line in key.decode().splitlines())
+    head = "apiVersion: v1\nkind: Secret\nmetadata: {name: %s}\ntype: kubernetes.io/tls\n"
+    (tmp_path / "a.yaml").write_text(head % "a" + f"data:\n  tls.crt: {encoded}\n  tls.key: {encoded}\n")
+    (tmp_path / "b.yaml").write_text(head % "b" + f"stringData:\n  tls.crt: |\n{indented}  tls.key: |\n{indented}")
+    # Not a document at all: the parser points into the key.
+    (tmp_path / "c.yaml").write_text(head % "c" + f"stringData:\n  tls.key: |\n{indented.replace('    ', '')}")
+    ended = fairlead("check", str(tmp_path))
+    assert ended.exit_code == 1
+    shown = ended.output
+    assert shown.count("error[") >= 3, shown
+    for line in (*key.decode().splitlines()[1:-1], encoded):
+        assert line not in shown

@@ -1,11 +1,14 @@
 """Problems as text for people, as JSON for scripts, as SARIF for code review."""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fairlead.problems import Position, Problem, Severity, format_path
 
+_SECRET_KINDS = ("Secret", "ASMCredential")
+_BASE64 = re.compile(r"[A-Za-z0-9+/=]{40,}|^\s*[A-Za-z0-9+/=]{16,}\s*$")
 _SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
@@ -31,7 +34,7 @@ def _one_as_text(problem: Problem, line_of: Callable[[Position], str]) -> str:
     subject = f" ({problem.key}{_at(problem)})" if problem.key else ""
     lines = [f"{place}{problem.severity}[{problem.code}] {problem.message}{subject}"]
     if problem.position:
-        line = line_of(problem.position)
+        line = _without_keys(line_of(problem.position), problem)
         if line.strip():
             number = str(problem.position.line)
             lines += [
@@ -41,6 +44,14 @@ def _one_as_text(problem: Problem, line_of: Callable[[Position], str]) -> str:
     if problem.hint:
         lines.append(f"  hint: {problem.hint}")
     return "\n".join(lines) + "\n"
+
+
+def _without_keys(line: str, problem: Problem) -> str:
+    """The line without what may be of a private key: values of Secrets, and long texts of base64's characters."""
+    if problem.key is not None and problem.key.kind in _SECRET_KINDS and problem.path[:1] != ("metadata",):
+        name, colon, _ = line.partition(":")
+        return f"{name}: [redacted]" if colon else "[redacted]"
+    return _BASE64.sub("[redacted]", line)
 
 
 def _at(problem: Problem) -> str:
