@@ -228,12 +228,29 @@ async def test_a_proxy_that_refuses_a_listener(stack: Stack, protocol: str) -> N
                 assert (await client.get("http://a.test:8098/")).status_code == 404
                 stack.write("routes.yaml", (stack.folder / "routes.yaml").read_text().replace("[edge]", "[edge, free]"))
                 await until(lambda: _answers(client, "http://a.test:8098/"), "the new route is there")
-        assert (await envoy.stats("lds.update_rejected$"))["listener_manager.lds.update_rejected"] == 1
-        lines = [line for line in running(stack).log_text().splitlines() if "refused resources" in line]
-        assert ["Address already in use" in line and "Gateway default/taken" in line for line in lines] == [True]
+            assert await refusals(envoy) == 1
+            (line,) = [line for line in running(stack).log_text().splitlines() if "refused resources" in line]
+            assert "Address already in use" in line
+            assert "Gateway default/taken" in line
+            # A listener more, which is accepted, does not make the proxy have the other one.
+            stack.write("one-more.yaml", gateway(on_port(8097), name="one-more"))
+            await until(lambda: accepts(stack.address, 8097), "the third listener is there")
+            still = await until(lambda: _listeners(stack, "rejected"), "the refusal is still told")
+            assert (still["error"], still["objects"]) == (refused["error"], refused["objects"])
+            # All listeners are sent with each change in one variant, so that each of them meets with a refusal.
+            assert await refusals(envoy) == (1 if protocol == "delta" else 2)
         file.unlink()
         await until(lambda: _listeners(stack, "synced"), "the refusal is over")
-    assert (await envoy.stats("lds.update_rejected$"))["listener_manager.lds.update_rejected"] == 1
+    assert await refusals(envoy) == (1 if protocol == "delta" else 2)
+
+
+async def refusals(envoy: Envoy) -> int:
+    return (await envoy.stats("lds.update_rejected$"))["listener_manager.lds.update_rejected"]
+
+
+def accepts(address: str, port: int) -> bool:
+    with socket.create_connection((address, port), timeout=5):
+        return True
 
 
 async def _listeners(stack: Stack, state: str) -> dict[str, Any] | None:
