@@ -91,7 +91,7 @@ def _at_parent(route: HTTPRoute, parent: ParentReference, path: FieldPath, sourc
     gateway = ObjectName(parent.namespace or source.key.namespace, parent.name)
     if source.world.objects(Gateway).get(gateway) is None:
         hint = "correct the name; a Gateway of another namespace needs parentRefs.namespace"
-        source.warn("unknown-gateway", f"there is no {gateway_key(gateway)}", path, hint)
+        source.warn("unknown-gateway", f"there is no {gateway_key(gateway)} that is without error", path, hint)
         return None
     listeners = listeners_of(source.world, gateway)
     if listeners is None:

@@ -191,7 +191,7 @@ def reviews(world: World, name: ObjectName) -> tuple[Problem, ...] | None:
         gateway = gateway_name(reference, name.namespace)
         path = ("spec", "gateways", index)
         if selector(world, gateway) is None:
-            message = f"there is no Gateway {gateway.namespace}/{gateway.name}"
+            message = f"there is no Gateway {gateway.namespace}/{gateway.name} that is without error"
             hint = "correct the name; a Gateway of another namespace is named namespace/name"
             problems.append(warning("unknown-gateway", message, key=virtual_service.key, path=path, hint=hint))
             continue
