@@ -196,6 +196,7 @@ def test_faults_of_an_asm_credential_are_told_at_its_fields() -> None:
         (secret("prometheus"), "restricted-name"),
         (secret("own", token="x", cert=CERTIFICATE, key=KEY), "restricted-data"),
     ],
+    ids=["istio", "prometheus", "token"],
 )
 def test_reserved_secrets_are_warned_about_or_refused(text: str, code: str) -> None:
     made = world(text)
