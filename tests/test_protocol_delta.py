@@ -200,7 +200,7 @@ SCENARIOS = {
         have eds D=1                -> eds D=1
     """,
     "a client that returns holding a secret and a route that are gone": """
-        ask sds +S S:1              -> sds -S
+        ask sds +S S:1              -> sds -S !S
         ask rds +R R:1              -> rds R=empty
         ack rds
         connect
@@ -366,7 +366,7 @@ SCENARIOS = {
         ack vhds
         have vhds R/z=1             -> vhds R/z=1
         ack vhds
-        have vhds R/z=-             -> vhds -R/z
+        have vhds R/z=-             -> vhds -R/z !R/z
     """,
     "a virtual hosts request before any route": """
         ask vhds                    -> vhds (empty)

@@ -114,15 +114,17 @@ STATE_OF_THE_WORLD = {
         ack rds
         wait 20
     """,
-    "secrets stay without a word": """
-        have sds S=1; lds L=S
-        ask lds                     -> lds L=S
-        ask sds S                   -> sds S=1
+    "secrets stay until the listener that used them is acknowledged": """
+        have sds S=1 T=1; lds L=ST
+        ask lds                     -> lds L=ST
+        ask sds S T                 -> sds S=1 T=1
         ack lds
         ack sds
-        have sds S=-; lds L=T       -> lds L=T
-        ack lds
-        ask sds
+        have sds S=- T=-; lds L=U   -> lds L=U
+        ask sds S
+        ack sds S                   -> sds S=1
+        ack sds
+        ack lds                     -> sds !S
     """,
 }
 
@@ -308,7 +310,7 @@ DELTA = {
         have cds A=-; rds R=B       -> rds R=B
         ask cds +A                  -> cds A=1
         ack cds
-        ack rds                     -> cds -A
+        ack rds                     -> cds -A !A
     """,
     "a kept resource that is unsubscribed from is forgotten": """
         have sds S=1; lds L=S

@@ -53,7 +53,7 @@ SCENARIOS = {
         ack lds
         have lds B=2
         have lds B=-
-        have lds L=-                -> lds G=2
+        have lds L=-                -> lds G=2 !L
         ack lds
     """,
     "by name, other types: what has changed": """
@@ -306,7 +306,7 @@ SCENARIOS = {
         ack eds B                   -> eds B=1
         ack eds
     """,
-    "a resource that vanishes: full state without it, empty endpoints, empty routes, and no word for a secret": """
+    "a resource that vanishes: full state without it, empty endpoints, empty routes, an error for a secret": """
         have lds L=1; eds A=1; rds R=1; sds S=1
         ask lds                     -> lds L=1
         ask eds A                   -> eds A=1
@@ -320,7 +320,8 @@ SCENARIOS = {
         ack eds
         have rds R=-                -> rds R=empty
         ack rds
-        have sds S=-
+        have sds S=-                -> sds !S
+        ack sds
         have lds L=-                -> lds (empty)
         ack lds
         have sds S=1                -> sds S=1

@@ -244,10 +244,10 @@ class Conversation(ABC, Generic[RequestT]):
             return resource
         if empty is not None and name in self.subscription.names:
             return empty(name)
-        asked = name in ledger.due and name in self.subscription.names
-        if asked:
+        named = name in self.subscription.names
+        if named:
             draft.errors.append((name, not_found(self.type_url, name)))
-        if asked or ledger.holds(name):
+        if named or ledger.holds(name):
             draft.removed.append(name)
         return None
 

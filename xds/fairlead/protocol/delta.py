@@ -75,7 +75,8 @@ class VirtualHostConversation(DeltaConversation):
         tables = frozenset(route_configurations)
         self._unanswered |= tables
         if self.ledger is not None and tables:
-            self.ledger.ask(frozenset(name for name in self.ledger.table.names() if name.rpartition("/")[0] in tables))
+            names = self.ledger.table.names().union(self.ledger.behind)
+            self.ledger.ask(frozenset(name for name in names if name.rpartition("/")[0] in tables))
 
     def _draft(self, ledger: Ledger) -> Draft:
         draft = super()._draft(ledger)

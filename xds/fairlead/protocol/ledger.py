@@ -3,9 +3,9 @@
 A client in step holds what the table held at a mark. All else are exceptions:
 
 `due`
-    Names that it has asked for, and that have not been answered since.
+    Names that it has asked for and holds nothing of.
 `behind`
-    Names that it holds in another version than the table does, or that only one of the two holds.
+    Other names, that it holds in another version than the table does, or that only one of the two holds.
 `kept`
     Names that the table has lost, but that the client is to keep until nothing of it refers to them.
 
@@ -62,9 +62,13 @@ class Ledger:
     def _compare(self, claims: Mapping[str, str]) -> None:
         versions, empty = self.table.versions(), EMPTY.get(self.table.type_url)
         for name, held in [claim for claim in claims.items() if versions.get(claim[0]) != claim[1]]:
-            told_absent = empty is not None and name not in versions and held == empty(name).version
-            if name in self.subscription and not told_absent:
+            if name in self.subscription:
                 self.behind[name] = held
+                if empty is not None and held == empty(name).version:  # it has been told that there is none
+                    if name in versions:
+                        self.behind[name] = None
+                    else:
+                        del self.behind[name]
 
     def get(self, name: str) -> Resource | None:
         """What the client is offered under that name."""
@@ -76,12 +80,12 @@ class Ledger:
         return self.due.union(self.behind) if self.behind else self.due
 
     def holds(self, name: str) -> bool:
-        """Whether the client may hold something under a pending or a changing name."""
-        return name not in self.due and self.behind.get(name, _UNKNOWN) is not None
+        """Whether the client may hold something under a pending name."""
+        return name not in self.due and self.behind.get(name) is not None
 
     def new(self, names: frozenset[str]) -> frozenset[str]:
-        """Those of the pending `names` that the client does not hold in any version."""
-        return (self.due & names).union(name for name, held in self.behind.items() if held is None and name in names)
+        """Those of the pending `names` that the client does not hold, or that it has asked for anew."""
+        return (self.due & names).union(name for name, held in self.behind.items() if not held and name in names)
 
     def offered(self, names: frozenset[str]) -> None:
         """Note that the client has been offered `names` as they are now."""
@@ -96,18 +100,29 @@ class Ledger:
         """The client wants other names than before; `asked` have to be sent whatever it holds."""
         before, self.subscription = self.subscription, subscription
         if subscription.wildcard and not before.wildcard:
-            asked = asked | self.table.names()
+            asked = asked | (self.table.names() - before.names)
         if (before.wildcard and not subscription.wildcard) or before.names - subscription.names:
             self.due = shared(frozenset(name for name in self.due if name in subscription))
             for exceptions in (self.behind, self.kept):
                 for name in [name for name in exceptions if name not in subscription]:
                     del exceptions[name]
-        if asked:
-            self.due = shared(self.due | asked)
+        known = asked if before.wildcard else asked & before.names
+        changed = self._mark.before()
+        held = frozenset(name for name in known if self._held(name, changed) is not None)
+        self.renew(held)
+        self.ask(asked - held)
+
+    def _held(self, name: str, changed: Mapping[str, Resource | None]) -> str | None:
+        if name in self.due or name in self.behind:
+            return self.behind.get(name)
+        return _version(changed[name] if name in changed else self.get(name))
 
     def ask(self, names: frozenset[str]) -> None:
-        """The client asks for these once more: it may hold nothing of them."""
-        self.due = shared(self.due | names) if self.due else names
+        """The client has to be sent these, or told that they do not exist; it holds nothing of them."""
+        if names:
+            self.due = shared(self.due | names) if self.due else names
+            for name in self.behind.keys() & names:
+                del self.behind[name]
 
     def renew(self, names: frozenset[str]) -> None:
         """The client has to be sent these once more, or told that they are gone; it may well hold them."""
@@ -137,16 +152,17 @@ class Ledger:
 
     def _note(self, name: str, before: Resource | None, now: float) -> None:
         # That the table had `before` under that name, when the client was in step but for the exceptions.
+        if name in self.due:
+            return
         current, kept = self.table.get(name), self.kept.pop(name, None)
-        if kept is None and current is None and before is not None and self._keeps and self.holds(name):
-            kept = Kept(before, now + REMOVAL_PATIENCE)
-        if kept is not None and current is None:
-            self.kept[name] = kept
-            current = kept.resource
-        if name not in self.due:
-            held = self.behind.pop(name, _version(kept.resource if kept else before))
-            if held != _version(current):
-                self.behind[name] = held
+        if kept is not None:
+            before = kept.resource
+        held = self.behind.pop(name, _version(before))
+        if current is None and before is not None and held is not None and self._keeps:
+            self.kept[name] = kept or Kept(before, now + REMOVAL_PATIENCE)
+            current = before
+        if held != _version(current):
+            self.behind[name] = held
 
     def release(self, until: float = math.inf) -> None:
         """Stop to keep what would have been kept until then at the latest."""

@@ -57,8 +57,8 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
             draft.add(part)
         if kept:
             draft.add(Part.of(self.variant, kept))
-        asked = sorted(ledger.due & self.subscription.names)
-        draft.errors = [(name, not_found(self.type_url, name)) for name in asked if ledger.get(name) is None]
+        named = sorted(pending & self.subscription.names)
+        draft.errors = [(name, not_found(self.type_url, name)) for name in named if ledger.get(name) is None]
         ledger.offered(pending)
         return draft
 

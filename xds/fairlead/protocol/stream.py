@@ -115,7 +115,7 @@ class Stream(ABC, Generic[RequestT]):
     def _release(self, now: float) -> None:
         # In reverse, so that a removal that has nothing to wait for any more does not hold up those behind it.
         for type_url, conversation in reversed(self._conversations.items()):
-            if conversation.ledger is not None and conversation.ledger.kept:
+            if conversation.ledger is not None and conversation.ledger.kept and conversation.free:
                 referrers = (self._conversations.get(referrer) for referrer in REMOVAL_WAITS_FOR[type_url])
                 if all(referrer is None or referrer.settled for referrer in referrers):
                     conversation.ledger.release()
@@ -134,7 +134,7 @@ class Stream(ABC, Generic[RequestT]):
             (
                 item.until
                 for conversation in self._conversations.values()
-                if conversation.ledger is not None
+                if conversation.ledger is not None and conversation.free
                 for item in conversation.ledger.kept.values()
             ),
             default=None,
