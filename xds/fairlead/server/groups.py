@@ -5,7 +5,7 @@ table that does not depend on where they differ. A table exists as long as a gro
 """
 
 import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -99,11 +99,8 @@ class Group:
         self.feeds = feeds
         self.snapshot = Snapshot(key, [feed.table for feed in feeds])
         self.members: set[Subscriber] = set()
-
-    @property
-    def filled(self) -> bool:
-        """All tables have been computed, so that one that is empty is meant to be."""
-        return all(feed.filled for feed in self.feeds)
+        self.filled = False
+        """All tables have been published at least once, so that one that is empty is meant to be."""
 
 
 class Groups:
@@ -134,33 +131,43 @@ class Groups:
             feed = self._feeds[source] = _Feed(type_url, source)
         return feed
 
-    def drop_unused(self) -> None:
-        """Forget the groups without members, and the tables that only they had."""
+    def steps(self, groups: Iterable[Group]) -> Iterator[None]:
+        """Compute what is due in the tables of these, in small steps between which the caller may do other things."""
+        groups = list(groups)
+        for selected in {group.key.selection for group in groups}:
+            with contextlib.suppress(Exception):  # as in `_Feed.steps`
+                yield from translation.steps(self._world, selected)
+        for feed in _feeds(groups):
+            yield from feed.steps()
+
+    def publish(self, groups: Iterable[Group]) -> set[Group]:
+        """Bring the tables of these to the present at once; returns the groups of which a table has changed.
+
+        A table that cannot be computed stays as it is.
+        """
+        groups = list(groups)
+        changed: set[Group] = set()
+        for feed in _feeds(groups):
+            try:
+                if feed.publish():
+                    changed |= feed.groups
+            except Exception:
+                log.exception("a table could not be computed; its last state is kept", type_url=feed.table.type_url)
+        for group in groups:
+            group.filled = group.filled or all(feed.filled for feed in group.feeds)
+        return changed
+
+    def drop_unused(self) -> Iterator[None]:
+        """Forget the groups without members, and the tables that only they had, in small steps."""
         for group in [group for group in self if not group.members]:
             del self._groups[group.key]
             for feed in group.feeds:
                 feed.groups.discard(group)
         for source in [source for source, feed in self._feeds.items() if not feed.groups]:
             self._feeds.pop(source).close()
+            yield
 
-    def steps(self) -> Iterator[None]:
-        """Compute what is due in all tables, in small steps between which the caller may do other things."""
-        for selected in {key.selection for key in self._groups}:
-            with contextlib.suppress(Exception):  # as in `_Feed.steps`
-                yield from translation.steps(self._world, selected)
-        for feed in self._feeds.values():
-            yield from feed.steps()
 
-    def publish(self) -> set[Group]:
-        """Bring all tables to the present at once; returns the groups of which a table has changed.
-
-        A table that cannot be computed stays as it is.
-        """
-        changed: set[Group] = set()
-        for feed in self._feeds.values():
-            try:
-                if feed.publish():
-                    changed |= feed.groups
-            except Exception:
-                log.exception("a table could not be computed; its last state is kept", type_url=feed.table.type_url)
-        return changed
+def _feeds(groups: Iterable[Group]) -> Iterable[_Feed]:
+    """Those of all of them, in the order in which they are built on each other."""
+    return dict.fromkeys(feed for group in groups for feed in group.feeds)

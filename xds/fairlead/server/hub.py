@@ -9,8 +9,9 @@ A fault of our own in a wave is logged, and what it concerns stays as it was; al
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import structlog
 
@@ -99,42 +100,45 @@ class Hub:
             for update in updates:
                 self._apply(update)
                 synced = synced or update.synced
-            if synced:
-                try:
+            with _fault_logged("a change could not be carried out; the last state is kept"):
+                if synced:
                     await self._wave()
-                except Exception:
-                    log.exception("a change could not be carried out; the last state is kept")
-                self._busy = False
-            try:
-                await self._tell(synced=synced)
-            except Exception:
-                log.exception("problems could not be told")
-            if synced:
-                self.ready.set()
+                    self._busy = False
+                if await self._tell(synced=synced) and synced:
+                    self.ready.set()
 
     def _apply(self, update: Update) -> None:
         for kind, name in update.removed:
-            self.world.remove(kind, name)
+            with _fault_logged("an object could not be removed", kind=kind.kind, name=name):
+                self.world.remove(kind, name)
         for obj in update.put:
-            try:
+            with _fault_logged("an object could not be taken in; its last version is kept", object=str(obj.key)):
                 self.world.put(obj)
-            except Exception:
-                log.exception("an object could not be taken in; its last version is kept", object=str(obj.key))
-        self._problems.set_source(update.problems)
+        with _fault_logged("problems could not be taken in; the last ones stay"):
+            self._problems.set_source(update.problems)
 
     async def _wave(self) -> None:
         self._admit()
-        await _in_slices(selections(self._fleet).refresh_steps())
+        await self._in_slices(selections(self._fleet).refresh_steps())
         for proxy in self._selection_changes.take():
             self._homeless.update(dict.fromkeys(self._streams.get(proxy, ())))
         moves = self._moves()
-        await _in_slices(self._groups.steps())
-        changed = self._groups.publish()
+        # A stream that moves must not see the end of its old group before it is in its new one. But streams that are
+        # new can wait: to compute a group from scratch must not hold up the others.
+        moving = {group for subscriber, group in moves if self._streams[subscriber.proxy][subscriber] is not None}
+        served = [group for group in self._groups if group.filled or group in moving]
+        await self._in_slices(self._groups.steps(served))
+        self._publish(served, moves)
+        new = [group for group in self._groups if not group.filled]
+        if new and await self._in_slices(self._groups.steps(new), until_event=True):
+            self._publish(new, moves)
+
+    def _publish(self, groups: list[Group], moves: list[tuple[Subscriber, Group]]) -> None:
+        for group in self._groups.publish(groups):
+            for subscriber in group.members - self._homeless.keys():
+                subscriber.wake()
         for subscriber, group in moves:
             self._move(subscriber, group)
-        for group in changed:
-            for subscriber in group.members:
-                subscriber.wake()
 
     def _admit(self) -> None:
         """Take in who came and who went."""
@@ -165,12 +169,14 @@ class Hub:
         return moves
 
     def _move(self, subscriber: Subscriber, group: Group) -> None:
-        if not group.filled:
-            return  # to offer nothing would empty the proxy
+        if subscriber not in self._homeless or not group.filled:
+            return  # to offer what has not been computed would empty the proxy
         del self._homeless[subscriber]
         streams = self._streams[subscriber.proxy]
         before, streams[subscriber] = streams[subscriber], group
-        if before is not group:
+        if before is group:
+            subscriber.wake()
+        else:
             subscriber.offer(group.snapshot)
             group.members.add(subscriber)
             if before is not None:
@@ -181,14 +187,18 @@ class Hub:
 
     # --- Problems ---
 
-    async def _tell(self, *, synced: bool) -> None:
+    async def _tell(self, *, synced: bool) -> bool:
+        """Find out what is wrong, and log what is new; returns whether that came to an end before the next event."""
         await asyncio.sleep(0)  # what has been published goes out first
         if synced:
             keys = [group.key for group in self._groups if group.members]
-            await _in_slices(self._problems.steps({(key.selection, key.locality) for key in keys}))
+            steps = self._problems.steps({(key.selection, key.locality) for key in keys})
+            if not await self._in_slices(steps, until_event=True):
+                return False
             # Only now, for proxies that are expected once more have a use for what those that left had.
-            self._groups.drop_unused()
-        await _in_slices(self._problems.tell())
+            await self._in_slices(self._groups.drop_unused())
+        await self._in_slices(self._problems.tell())
+        return True
 
     def problems(self) -> list[Problem]:
         """What is wrong now, with places."""
@@ -198,10 +208,27 @@ class Hub:
         """Where an object is written."""
         return self._source.locate(key, ())
 
+    async def _in_slices(self, steps: Iterator[None], *, until_event: bool = False) -> bool:
+        """Let others have their turn every few milliseconds; returns whether the steps came to an end.
 
-async def _in_slices(steps: Iterator[None]) -> None:
-    until = time.perf_counter() + _SLICE
-    for _ in steps:
-        if time.perf_counter() > until:
-            await asyncio.sleep(0)
-            until = time.perf_counter() + _SLICE
+        With `until_event` they are given up for the next wave; what has been computed stays.
+        """
+        until = time.perf_counter() + _SLICE
+        for _ in steps:
+            if time.perf_counter() > until:
+                await asyncio.sleep(0)
+                if until_event and self._event.is_set():
+                    if isinstance(steps, Generator):
+                        steps.close()  # now, for half-done steps hold up those of the next wave
+                    return False
+                until = time.perf_counter() + _SLICE
+        return True
+
+
+@contextlib.contextmanager
+def _fault_logged(event: str, **details: object) -> Iterator[None]:
+    """Go on after the block whatever it raises: one fault of ours must not become that of all proxies."""
+    try:
+        yield
+    except Exception:
+        log.exception(event, **details)

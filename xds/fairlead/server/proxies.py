@@ -15,6 +15,7 @@ DEFAULT_NAMESPACE = "default"
 
 _ISTIO_ROLES = {"router": Role.GATEWAY, "sidecar": Role.SIDECAR, "waypoint": Role.WAYPOINT}
 _LONGEST_ID = 1024
+_EVERY_ADDRESS = ipaddress.ip_address("0.0.0.0")  # which listeners bind without being told
 
 
 def proxy_of(node: Node, *, delta: bool) -> Proxy:
@@ -51,7 +52,8 @@ def _from_id(node_id: str) -> tuple[Role, str]:
     parts = node_id.split("~")
     if len(parts) != 4 or parts[0] not in _ISTIO_ROLES:
         return Role.GATEWAY, DEFAULT_NAMESPACE
-    return _ISTIO_ROLES[parts[0]], parts[2].rpartition(".")[2] if "." in parts[2] else DEFAULT_NAMESPACE
+    _, dot, namespace = parts[2].rpartition(".")
+    return _ISTIO_ROLES[parts[0]], (namespace if dot else "") or DEFAULT_NAMESPACE
 
 
 def _text(value: object, name: str) -> str:
@@ -66,6 +68,7 @@ def _bind_address(text: str) -> str:
     if not text:
         return ""
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         raise ProtocolError(f"node metadata BIND_ADDRESS is {text!r}, which is no IP address") from None
+    return "" if address == _EVERY_ADDRESS else str(address)

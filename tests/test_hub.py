@@ -1,0 +1,389 @@
+"""The hub: which stream is offered what, what a change costs, and what outlives faults of our own."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+from fairlead import translation
+from fairlead.errors import SourceError
+from fairlead.problems import FieldPath, ObjectKey, Position
+from fairlead.resolve.scope import Locality, Proxy
+from fairlead.server import groups, hub
+from fairlead.server.hub import Hub
+from fairlead.snapshot import types
+from fairlead.snapshot.table import Snapshot, Table
+from fairlead.sources.base import Deliver, Update
+from fairlead.world import World
+from support.istio import TO_SHOP, gateway, http, service, virtual_service
+from support.server import running
+from support.stack import until
+from support.worlds import objects
+
+SHOP = service("shop")
+EDGE = gateway("edge", http())
+ROUTE = virtual_service("a", f"http: [{{{TO_SHOP}}}]")
+CLUSTER = "outbound|80||shop.edge.svc.cluster.local"
+
+
+def proxy(app: str = "edge", **more: Any) -> Proxy:
+    return Proxy(**{"namespace": "edge", "labels": frozenset({("app", app)}), **more})
+
+
+class Script:
+    """A source that tells what a test tells it to."""
+
+    def __init__(self, *texts: str) -> None:
+        self._first = texts
+        self._end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.deliver: Deliver | None = None
+
+    async def run(self, deliver: Deliver) -> None:
+        self.deliver = deliver
+        await self.tell(*self._first)
+        await self._end
+
+    async def tell(self, *texts: str) -> None:
+        assert self.deliver is not None
+        await self.deliver(Update(tuple(obj for text in texts for obj in objects(text)), (), (), synced=True))
+
+    def end(self, failure: Exception | None = None) -> None:
+        if failure is None:
+            self._end.set_result(None)
+        else:
+            self._end.set_exception(failure)
+
+    def locate(self, key: ObjectKey, path: FieldPath) -> Position | None:
+        return None
+
+
+class Stream:
+    """A subscriber that notes what happens to it."""
+
+    def __init__(self, who: Proxy, name: str = "", notes: list[str] | None = None) -> None:
+        self.proxy = who
+        self.offers: list[Snapshot] = []
+        self.woken = 0
+        self._name = name
+        self._notes = [] if notes is None else notes
+
+    def offer(self, snapshot: Snapshot) -> None:
+        self.offers.append(snapshot)
+        self._notes.append(f"{self._name} offered")
+
+    def wake(self) -> None:
+        self.woken += 1
+        self._notes.append(f"{self._name} woken")
+
+    def names(self, type_url: str) -> set[str]:
+        return set(self.offers[-1].tables[type_url].names())
+
+
+@asynccontextmanager
+async def working(*texts: str) -> AsyncIterator[tuple[Hub, Script, list[Any]]]:
+    """A hub, its source, and the log."""
+    source = Script(*texts)
+    made = Hub(source)
+    with structlog.testing.capture_logs() as log:
+        async with running(made):
+            await asyncio.wait_for(made.ready.wait(), 20)
+            yield made, source, log
+
+
+async def settled(made: Hub) -> None:
+    await until(lambda: made.settled, "the hub is settled")
+
+
+# --- Streams come and go ----------------------------------------------------------------------------------------------
+
+
+async def test_streams_of_one_proxy_share_what_is_offered() -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, _, _):
+        first, second, other = Stream(proxy()), Stream(proxy()), Stream(proxy("other"))
+        for stream in (first, second, other):
+            made.connect(stream)
+        await settled(made)
+        assert first.offers == second.offers
+        assert first.names(types.CLUSTER) == {CLUSTER}
+        assert other.names(types.CLUSTER) == set()
+        made.disconnect(first)
+        await settled(made)
+        await asyncio.sleep(0)
+        assert len(second.offers) == 1
+
+
+async def test_one_encoding_serves_groups_that_differ_in_something_else() -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, _, _):
+        streams = [Stream(proxy(bind_address=address)) for address in ("127.0.0.1", "127.0.0.2")]
+        streams.append(Stream(proxy(locality=Locality("r"), virtual_host_discovery=True)))
+        for stream in streams:
+            made.connect(stream)
+        await settled(made)
+        assert len({id(stream.offers[0]) for stream in streams}) == 3
+        assert len({id(stream.offers[0].tables[types.CLUSTER].get(CLUSTER)) for stream in streams}) == 1
+        assert len({stream.offers[0].tables[types.LISTENER].version for stream in streams}) == 3
+
+
+async def test_a_stream_may_leave_before_it_is_offered_anything_and_more_than_once() -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, source, _):
+        stays, leaves = Stream(proxy()), Stream(proxy())
+        made.connect(stays)
+        made.connect(leaves)
+        made.disconnect(leaves)
+        await settled(made)
+        for _ in range(3):
+            made.disconnect(leaves)
+            await settled(made)
+        made.disconnect(Stream(proxy()))  # has never been there
+        await settled(made)
+        assert leaves.offers == []
+        await source.tell(virtual_service("b", f"http: [{{{TO_SHOP}}}]", hosts="b.example.com"))
+        await settled(made)
+        assert (len(stays.offers), stays.woken) == (1, 1)
+
+
+async def test_a_stream_may_leave_while_its_tables_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, _, log):
+        leaves, stays = Stream(proxy(namespace="late")), Stream(proxy())
+        monkeypatch.setattr(hub, "_SLICE", 0.0)
+        computed = translation.resource_maps
+
+        def leave(*arguments: Any) -> Any:
+            made.disconnect(leaves)
+            return computed(*arguments)
+
+        monkeypatch.setattr(translation, "resource_maps", leave)
+        made.connect(leaves)
+        await settled(made)
+        monkeypatch.undo()
+        made.connect(stays)
+        await settled(made)
+        assert stays.names(types.CLUSTER) == {CLUSTER}
+        assert len(list(made._groups)) == 1
+        assert log == []
+
+
+async def test_what_nobody_uses_is_forgotten() -> None:
+    texts = [virtual_service(f"v{n}", f"http: [{{{TO_SHOP}}}]", hosts=f"h{n}.example.com") for n in range(20)]
+    async with working(EDGE, SHOP, *texts) as (made, _, _):
+        keeper = Stream(proxy())
+        made.connect(keeper)
+        await settled(made)
+
+        def size() -> tuple[int, int, int]:
+            return len(made.world.graph._memo), len(made._groups._feeds), len(list(made._groups))
+
+        async def visit(count: int) -> None:
+            streams = [
+                Stream(
+                    proxy(
+                        namespace=f"ns-{number % 5}",
+                        bind_address=f"127.0.0.{number + 1}",
+                        locality=Locality(str(number % 3)),
+                        virtual_host_discovery=bool(number % 2),
+                    )
+                )
+                for number in range(count)
+            ]
+            for stream in streams:
+                made.connect(stream)
+            await settled(made)
+            tables.extend(weakref.ref(table) for stream in streams for table in stream.offers[0].tables.values())
+            for stream in streams:
+                made.disconnect(stream)
+
+        tables: list[weakref.ref[Table]] = []
+        before = size()
+        await visit(30)
+        await until(lambda: size() == before, "all is as before")
+        gc.collect()
+        kept = {id(table) for table in keeper.offers[0].tables.values()}
+        assert {id(table()) for table in tables if table() is not None} <= kept
+        assert set(made._streams) == {keeper.proxy}
+
+
+# --- What a change costs ----------------------------------------------------------------------------------------------
+
+
+async def test_only_streams_that_a_change_concerns_are_woken() -> None:
+    async with working(EDGE, gateway("inner", http(), selector="{app: inner}"), ROUTE, SHOP) as (made, source, _):
+        edge, inner = Stream(proxy()), Stream(proxy("inner"))
+        made.connect(edge)
+        made.connect(inner)
+        await settled(made)
+        await source.tell(virtual_service("b", f"http: [{{{TO_SHOP}}}]", hosts="b.example.com"))
+        await settled(made)
+        assert (edge.woken, inner.woken) == (1, 0)
+        await source.tell(service("far", namespace="far"))
+        await settled(made)
+        assert (edge.woken, inner.woken) == (1, 0)
+
+
+async def test_a_burst_costs_one_wave() -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, source, _):
+        stream = Stream(proxy())
+        made.connect(stream)
+        await settled(made)
+        for number in range(20):
+            await source.tell(virtual_service("a", f"http: [{{timeout: {number + 1}s, {TO_SHOP}}}]"))
+        await settled(made)
+        assert stream.woken == 1
+
+
+async def test_a_new_group_does_not_hold_up_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is changed while it is computed is told first; then it goes on."""
+    async with working(EDGE, ROUTE, SHOP) as (made, source, _):
+        notes: list[str] = []
+        old, new = Stream(proxy(), "old", notes), Stream(proxy(namespace="far"), "new", notes)
+        made.connect(old)
+        await settled(made)
+        monkeypatch.setattr(hub, "_SLICE", 0.0)
+        steps = translation.steps
+        tasks: list[asyncio.Future[None]] = []
+        changes = iter([virtual_service("a", f"http: [{{timeout: 1s, {TO_SHOP}}}]")])
+
+        def interrupted(world: World, selection: Any) -> Any:
+            for _ in steps(world, selection):
+                if selection.namespace == "far":
+                    tasks.extend(asyncio.ensure_future(source.tell(text)) for text in changes)
+                yield
+
+        monkeypatch.setattr(translation, "steps", interrupted)
+        made.connect(new)
+        await until(lambda: new.offers, "the new one is offered something")
+        assert notes == ["old offered", "old woken", "new offered"]
+
+
+async def test_what_is_published_goes_out_before_problems_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, source, _):
+        notes: list[str] = []
+        stream = Stream(proxy(), "stream", notes)
+        made.connect(stream)
+        await settled(made)
+        monkeypatch.setattr(made._problems, "steps", lambda _served: notes.append("problems") or iter(()))
+        await source.tell(virtual_service("a", f"http: [{{timeout: 1s, {TO_SHOP}}}]"))
+        await until(lambda: "problems" in notes, "problems are looked for")
+        assert notes == ["stream offered", "stream woken", "problems"]
+
+
+# --- Faults of our own ------------------------------------------------------------------------------------------------
+
+
+def failing(function: Callable[..., Any], when: Callable[..., bool]) -> Callable[..., Any]:
+    def fail(*arguments: Any, **named: Any) -> Any:
+        if when(*arguments):
+            raise ValueError("a fault of ours")
+        return function(*arguments, **named)
+
+    return fail
+
+
+async def test_a_resource_that_cannot_be_made_keeps_its_last_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, source, log):
+        stream = Stream(proxy())
+        made.connect(stream)
+        await settled(made)
+        table = stream.offers[0].tables[types.CLUSTER]
+        before = table.get(CLUSTER)
+        monkeypatch.setattr(
+            translation.render_clusters,
+            "cluster",
+            failing(translation.render_clusters.cluster, lambda cluster: cluster.backend.host.startswith("shop")),
+        )
+        await source.tell(
+            rule_for_shop(),
+            service("store"),
+            virtual_service("b", "http: [{route: [{destination: {host: store}}]}]", hosts="b.example.com"),
+        )
+        await settled(made)
+        assert table.get(CLUSTER) is before
+        assert len(table.names()) == 2
+        (event,) = log
+        assert event["function"] == "cluster_resources"
+        assert str(event["exc_info"]) == "a fault of ours"
+
+
+async def test_a_table_that_cannot_be_made_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, source, log):
+        stream, late = Stream(proxy()), Stream(proxy(locality=Locality("elsewhere")))
+        made.connect(stream)
+        await settled(made)
+        monkeypatch.setattr(
+            groups._Feed,
+            "publish",
+            failing(groups._Feed.publish, lambda feed: feed.table.type_url == types.CLUSTER_LOAD_ASSIGNMENT),
+        )
+        made.connect(late)  # its endpoints cannot be computed, and to offer none would empty it
+        await source.tell(virtual_service("a", f"http: [{{timeout: 1s, {TO_SHOP}}}]"))
+        await until(lambda: stream.woken, "routes are published")
+        assert late.offers == []
+        assert not made.settled
+        assert {event["type_url"] for event in log} == {types.CLUSTER_LOAD_ASSIGNMENT}
+        monkeypatch.undo()
+        await source.tell(virtual_service("a", f"http: [{{timeout: 2s, {TO_SHOP}}}]"))
+        await until(lambda: late.offers, "it is served in the end")
+        assert late.names(types.CLUSTER_LOAD_ASSIGNMENT) == {CLUSTER}
+
+
+async def test_an_object_that_cannot_be_taken_in_harms_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, source, log):
+        stream = Stream(proxy())
+        made.connect(stream)
+        await settled(made)
+        monkeypatch.setattr(World, "put", failing(World.put, lambda _, obj: obj.metadata.name == "bad"))
+        good = virtual_service("b", f"http: [{{{TO_SHOP}}}]", hosts="b.example.com")
+        await source.tell(virtual_service("bad", f"http: [{{{TO_SHOP}}}]", hosts="c.example.com"), good)
+        await settled(made)
+        assert stream.woken == 1
+        assert [event["object"] for event in log] == ["VirtualService edge/bad"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        (translation, "problem_indexes"),
+        (translation, "resource_maps"),
+        (hub, "selections"),
+        (hub.Problems, "set_source"),
+        (hub.Problems, "tell"),
+    ],
+    ids=lambda target: target[1],
+)
+async def test_a_wave_that_fails_ends_nothing(target: tuple[Any, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, source, log):
+        stream = Stream(proxy())
+        made.connect(stream)
+        await settled(made)
+        monkeypatch.setattr(*target, failing(getattr(*target), lambda *_: True))
+        new = Stream(proxy("new"))
+        made.connect(new)
+        await source.tell(virtual_service("a", f"http: [{{timeout: 1s, {TO_SHOP}}}]"))
+        await until(lambda: log, "it is logged")
+        monkeypatch.undo()
+        await source.tell(virtual_service("a", f"http: [{{timeout: 2s, {TO_SHOP}}}]"))
+        await until(lambda: made.settled and stream.woken and new.offers, "all is made good")
+        assert all(str(event["log_level"]) == "error" for event in log)
+
+
+@pytest.mark.parametrize("failure", [None, RuntimeError("the disk is gone")])
+async def test_the_end_of_the_source_is_the_end(failure: Exception | None) -> None:
+    source = Script(EDGE)
+    made = Hub(source)
+    task = asyncio.create_task(made.run())
+    await asyncio.wait_for(made.ready.wait(), 20)
+    source.end(failure)
+    with pytest.raises(type(failure) if failure else SourceError):
+        await asyncio.wait_for(task, 20)
+
+
+def rule_for_shop() -> str:
+    return """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shop, namespace: edge}
+spec: {host: shop, trafficPolicy: {loadBalancer: {simple: RANDOM}}}
+"""

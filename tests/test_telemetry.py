@@ -1,0 +1,47 @@
+"""The log of a server: one event a line, whatever proxies and users write; no secrets."""
+
+import subprocess
+import sys
+import textwrap
+
+ESCAPES = "a\nb\r\x1b[31mred\x00\u2028\u202e end"
+SHOWN = r"a\nb\r\x1b[31mred\x00\u2028\u202e end"
+
+
+def logged(script: str) -> list[str]:
+    """The lines that a process of its own writes: a configured log stays so."""
+    script = (
+        "import structlog; from fairlead.server.telemetry import configure_logs; configure_logs();"
+        f"log = structlog.get_logger(); ESCAPES = {ESCAPES!r}\n" + textwrap.dedent(script)
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=30)
+    assert done.stdout == b""
+    text = done.stderr.decode()
+    assert text.endswith("\n")
+    return text[:-1].split("\n")
+
+
+def test_an_event_is_a_line() -> None:
+    (line,) = logged("log.info(ESCAPES, proxy=ESCAPES, many=[ESCAPES], number=7)")
+    assert line.isprintable()
+    assert line.replace("\\\\", "\\").count(SHOWN) == 3
+    assert "number=7" in line
+    assert "[info" in line
+
+
+def test_a_traceback_is_told_from_events_and_shows_no_variables() -> None:
+    first, *rest = logged("""
+        def fail():
+            key = "the private " + "key"
+            raise ValueError(f"{ESCAPES}\\n2026-01-01 [info] all is well {len(key)}")
+
+        try:
+            fail()
+        except ValueError:
+            log.exception("something failed", proxy="p")
+    """)
+    assert "something failed" in first
+    assert rest
+    assert all(line.startswith(("Traceback", "  ")) for line in rest)
+    assert all(line.isprintable() for line in rest)
+    assert not any("the private key" in line for line in rest)
