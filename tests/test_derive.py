@@ -258,6 +258,63 @@ def test_a_failing_member_keeps_its_value_and_is_tried_again_when_its_reason_is_
     assert fragile(shop).get(1) == 10
 
 
+@derived
+def keys_when_even(shop: Shop) -> frozenset[int]:
+    if broken_when_odd(shop, 0) >= 0:
+        return frozenset(shop.prices.keys())
+    return frozenset()
+
+
+@derived_map(keys_when_even)
+def on_failing_keys(shop: Shop, item: int) -> int | None:
+    return shop.prices.get(item)
+
+
+def test_failing_keys_stay_as_they_were_and_are_told_once() -> None:
+    shop = Shop()
+    failures: list[object] = []
+    shop.graph.on_failure = lambda function, key, error: failures.append((function, key, str(error)))
+    shop.prices.set(0, 1)
+    changes = on_failing_keys(shop).changes()
+    for _ in range(2):  # there are none that could stay
+        with pytest.raises(ZeroDivisionError):
+            changes.take()
+    shop.prices.set(0, 2)
+    shop.prices.set(1, 10)
+    assert changes.take() == {0, 1}
+    shop.prices.set(0, 3)
+    shop.prices.set(2, 20)
+    for _ in range(2):
+        shop.prices.set(1, (shop.prices.get(1) or 0) + 1)
+        changes.take()
+        assert set(on_failing_keys(shop).keys()) == {0, 1}
+    assert on_failing_keys(shop).get(1) == 12, "the members that are known go on"
+    assert failures == [("keys_when_even", (), "3")]
+    shop.prices.set(0, 4)
+    assert changes.take() == {0, 2}
+
+
+@derived_index(all_prices)
+def by_fragile_class(_shop: Shop, _item: int, price: int) -> tuple[str]:
+    if price == 13:
+        raise ValueError(price)
+    return ("cheap",) if price < 10 else ("dear",)
+
+
+def test_an_index_leaves_a_failing_key_where_it_was() -> None:
+    shop = Shop()
+    failures: list[object] = []
+    shop.graph.on_failure = lambda function, key, error: failures.append((function, key, str(error)))
+    shop.prices.set(1, 5)
+    assert by_fragile_class(shop).get("cheap") == {1}
+    shop.prices.set(1, 13)
+    shop.prices.set(2, 20)
+    assert (by_fragile_class(shop).get("cheap"), by_fragile_class(shop).get("dear")) == ({1}, {2})
+    assert failures == [("by_fragile_class", 1, "13")]
+    shop.prices.set(1, 20)
+    assert by_fragile_class(shop).get("dear") == {1, 2}
+
+
 def test_without_a_callback_a_failure_is_raised_each_time() -> None:
     shop = Shop()
     shop.prices.set(1, 3)

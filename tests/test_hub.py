@@ -307,6 +307,28 @@ async def test_a_resource_that_cannot_be_made_keeps_its_last_state(monkeypatch: 
         assert str(event["exc_info"]) == "a fault of ours"
 
 
+async def test_which_resources_there_are_may_fail_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(EDGE, ROUTE, SHOP, service("store")) as (made, source, log):
+        stream, late = Stream(proxy()), Stream(proxy(namespace="late"))
+        made.connect(stream)
+        await settled(made)
+        fails = failing(translation.backends_of_routes, lambda *_: True)
+        monkeypatch.setattr(translation, "backends_of_routes", fails)
+        await source.tell(
+            virtual_service("b", "http: [{route: [{destination: {host: store}}]}]", hosts="b.example.com")
+        )
+        await settled(made)
+        assert stream.names(types.CLUSTER) == {CLUSTER}
+        assert [event["function"] for event in log] == ["reachable_backends"]
+        made.connect(late)  # no cluster is known for it, which does not mean that there is none
+        await until(lambda: len(log) > 1, "it is logged")
+        assert late.offers == []
+        monkeypatch.undo()
+        await source.tell(virtual_service("b", "http: [{route: [{destination: {host: shop}}]}]", hosts="b.example.com"))
+        await until(lambda: late.offers, "it is served in the end")
+        assert late.names(types.CLUSTER) == {CLUSTER}
+
+
 async def test_a_table_that_cannot_be_made_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     async with working(EDGE, ROUTE, SHOP) as (made, source, log):
         stream, late = Stream(proxy()), Stream(proxy(locality=Locality("elsewhere")))
@@ -367,6 +389,15 @@ async def test_a_wave_that_fails_ends_nothing(target: tuple[Any, str], monkeypat
         await source.tell(virtual_service("a", f"http: [{{timeout: 2s, {TO_SHOP}}}]"))
         await until(lambda: made.settled and stream.woken and new.offers, "all is made good")
         assert all(str(event["log_level"]) == "error" for event in log)
+
+
+async def test_problems_that_cannot_be_told_do_not_keep_proxies_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub.Problems, "steps", failing(hub.Problems.steps, lambda *_: True))
+    async with working(EDGE, ROUTE, SHOP) as (made, _, log):
+        stream = Stream(proxy())
+        made.connect(stream)
+        await until(lambda: stream.offers, "it is served")
+        assert {event["event"] for event in log} == {"problems could not be told"}
 
 
 @pytest.mark.parametrize("failure", [None, RuntimeError("the disk is gone")])

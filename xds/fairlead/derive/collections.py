@@ -191,6 +191,7 @@ class KeyedMap(ComputedCollection[K, V]):
         self._due: set[K] = set()
         self._key_node: Computed | None = None
         self._key_changes: Changes[K] | None = None
+        self._key_failure: Exception | None = None
         self._known_keys: frozenset[K] = frozenset()
         if isinstance(keys, Computed):
             self._key_node = keys
@@ -221,6 +222,7 @@ class KeyedMap(ComputedCollection[K, V]):
         if self._key_node is not None:
             self._key_node.refresh()
             self._upstream = self.graph._union(self._upstream, self._key_node.upstream)
+            self._report_key_failure(self._key_node)
             keys: frozenset[K] = self._key_node.value
             if keys is not self._known_keys:
                 for key in self._known_keys - keys:
@@ -235,6 +237,14 @@ class KeyedMap(ComputedCollection[K, V]):
                     self._remove(key)
                 elif key not in self._members:
                     self._add(key)
+
+    def _report_key_failure(self, node: Computed) -> None:
+        """Let the last keys stay, if there are any; what has never been computed must not be taken for empty."""
+        failure, told, self._key_failure = node.failure, self._key_failure, node.failure
+        if failure is not None and (self.graph.on_failure is None or node.value is None):
+            raise failure
+        if failure is not None and failure is not told and self.graph.on_failure is not None:
+            self.graph.on_failure(node.function.__qualname__, node.arguments[1:], failure)
 
     def _add(self, key: K) -> None:
         member = Computed(self.graph, self._function, (*self._arguments, key))
@@ -288,7 +298,13 @@ class Index(ComputedCollection[G, frozenset[K]]):
         for key in self._source_changes.take():
             value = self._source._values.get(key)
             old = self._groups_of.get(key, frozenset())
-            new = frozenset() if value is None else frozenset(self._function(*self._arguments, key, value))
+            try:
+                new = frozenset() if value is None else frozenset(self._function(*self._arguments, key, value))
+            except Exception as failure:
+                if self.graph.on_failure is None:
+                    raise
+                self.graph.on_failure(self._function.__qualname__, key, failure)
+                continue
             if new:
                 self._groups_of[key] = new
             else:

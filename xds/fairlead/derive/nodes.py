@@ -32,8 +32,9 @@ class Graph:
         self.computed: Counter[str] = Counter()
         """How often each derived function has run, by qualified name; for tests and metrics."""
         self.on_failure: Callable[[str, Hashable, Exception], None] | None = None
-        """Called with function name, key and exception when a member of a map cannot be computed. The member then
-        keeps its last value. Without a callback the exception is raised."""
+        """Called with function name, key and exception when a member of a map or index cannot be computed, or with
+        the arguments for a key when the keys of a map cannot. What it is about then stays as it was. Without a callback
+        the exception is raised, and always when there are no keys that could stay."""
         self._active: Computed | None = None
         self._memo: dict[Hashable, Any] = {}
         self._unions: dict[tuple[Upstream, Upstream], Upstream] = {}

@@ -100,12 +100,15 @@ class Hub:
             for update in updates:
                 self._apply(update)
                 synced = synced or update.synced
-            with _fault_logged("a change could not be carried out; the last state is kept"):
-                if synced:
+            if synced:
+                with _fault_logged("a change could not be carried out; the last state is kept"):
                     await self._wave()
                     self._busy = False
-                if await self._tell(synced=synced) and synced:
-                    self.ready.set()
+            told = True
+            with _fault_logged("problems could not be told"):
+                told = await self._tell(synced=synced)
+            if synced and told:
+                self.ready.set()
 
     def _apply(self, update: Update) -> None:
         for kind, name in update.removed:
