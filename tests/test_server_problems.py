@@ -103,7 +103,8 @@ async def test_a_path_that_does_not_exist_is_told_though_nothing_is_served(tmp_p
 
 
 async def test_an_edit_costs_what_it_concerns(tmp_path: Path) -> None:
-    """Problems are not gathered anew: those of 200 other objects are neither computed nor placed."""
+    """Problems are not gathered anew: those of 200 other objects are neither computed nor placed. A Service that cannot
+    be in front of a proxy says nothing of which proxies are expected."""
     routes = "---".join(
         virtual_service(f"v{number}", "http: [{route: [{destination: {host: nowhere}}]}]", hosts=f"h{number}.test")
         for number in range(200)
@@ -117,4 +118,8 @@ async def test_an_edit_costs_what_it_concerns(tmp_path: Path) -> None:
         server.write("9.yaml", virtual_service("new", "http: [{route: [{destination: {host: none}}]}]", hosts="n.test"))
         await server.logged("no service none.edge")
         assert len(placed) == 1
-        assert max((server.hub.world.graph.computed - before).values()) <= 2
+        server.write("8.yaml", service("unrelated", selector="{app: unrelated}"))
+        await until(lambda: server.status().objects.get("Service"), "the Service is there")
+        counts = server.hub.world.graph.computed - before
+        assert max(counts.values()) <= 2
+        assert "proxies_implied" not in counts

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import io
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -10,16 +11,19 @@ from typing import Any
 
 import pytest
 from click.testing import Result
+from fairlead.cli import output
 from fairlead.cli import status as command
 from fairlead.cli.main import app
 from fairlead.protocol.events import SyncState
 from fairlead.server.admin import AdminServer
 from fairlead.server.settings import Address
 from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerStatus, one_line
+from rich.console import Console
 from support.istio import TO_SHOP, gateway, http, service, tls, virtual_service
 from support.server import Server
 from support.stack import until
 from support.xds_client import XdsClient
+from typer import Exit
 from typer.testing import CliRunner
 
 EDGE, ROUTE, SHOP = gateway("edge", http()), virtual_service("a", f"http: [{{{TO_SHOP}}}]"), service("shop")
@@ -339,6 +343,14 @@ async def test_something_else_answers(answer: bytes) -> None:
         result = await printed(f"127.0.0.1:{other.sockets[0].getsockname()[1]}")
     assert result.exit_code == 2
     assert "is `fairlead serve` running, with this --admin-address?" in result.stderr
+
+
+def test_brackets_of_a_message_are_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(output, "ERR", Console(file=terminal, force_terminal=True, soft_wrap=True, highlight=False))
+    with pytest.raises(Exit):
+        output.fail("no answer from [::1]:80 [/x] [bold]")
+    assert "no answer from [::1]:80 [/x] [bold]" in terminal.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 _PIPE_WIDTH = 400
 """Columns where there is no terminal that would have a width: nothing is cut off."""
@@ -17,5 +18,5 @@ USAGE_ERROR = 2
 
 def fail(message: str, code: int = USAGE_ERROR) -> NoReturn:
     """Say what is wrong on standard error, and end the command."""
-    ERR.print(f"[bold red]error:[/] {message}" if ERR.is_terminal else f"error: {message}", markup=ERR.is_terminal)
+    ERR.print(Text.assemble(("error:", "bold red"), f" {message}"))
     raise typer.Exit(code)

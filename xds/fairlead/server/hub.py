@@ -168,7 +168,8 @@ class Hub:
             proxy = subscriber.proxy
             outcome = selections(self._fleet).get(proxy)
             if outcome is not None:  # else it could not be computed, which has been told
-                moves.append((subscriber, self._groups.get(GroupKey.of(outcome.value, proxy), proxy)))
+                with _fault_logged("a proxy has no place"):
+                    moves.append((subscriber, self._groups.get(GroupKey.of(outcome.value, proxy), proxy)))
         return moves
 
     def _move(self, subscriber: Subscriber, group: Group) -> None:

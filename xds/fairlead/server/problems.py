@@ -120,7 +120,6 @@ class Problems:
         """Watch the indexes for these, and no others."""
         if judged == self._judged:
             return
-        self._judged = judged
         world = self._fleet.world
         indexes = [*translation.review_indexes(world), *selection_problem_indexes(self._fleet)]
         indexes += [index for proxies in judged for index in translation.problem_indexes(world, *proxies)]
@@ -131,6 +130,7 @@ class Problems:
         for watch in before.values():
             watch.close()
             self._count((), watch.found)
+        self._judged = judged
 
     def _count(self, appeared: Iterable[Problem], solved: Iterable[Problem]) -> None:
         for change, problems in ((1, appeared), (-1, solved)):
