@@ -143,6 +143,8 @@ class ComputedCollection(Collection[K, V]):
 
     def refresh(self) -> None:
         """See `Collection.refresh`; a collection that depends on itself is refused."""
+        if self._settled == self.graph.epoch:
+            return
         if self._settling and self.graph._active is not None:
             raise RuntimeError(f"{self!r} is read by what it is computed from")
         super().refresh()
@@ -154,7 +156,8 @@ class ComputedCollection(Collection[K, V]):
         self._settling = True
         try:
             for collection in self._upstream:
-                yield from collection.refresh_steps()
+                if collection._settled != self.graph.epoch:
+                    yield from collection.refresh_steps()
             # Marks made while settling belong to this epoch, and members may read collections that are new to us.
             yield from self._settle()
             self._settled = self.graph.epoch
