@@ -109,7 +109,8 @@ class Ledger:
         if subscription.wildcard and not before.wildcard:
             asked = asked | (self.table.names() - before.names)
         if (before.wildcard and not subscription.wildcard) or not before.names <= subscription.names:
-            self.due = shared(frozenset(name for name in self.due if name in subscription))
+            wanted = subscription.names.union(self.table.names()) if subscription.wildcard else subscription.names
+            self.due = shared(self.due & wanted)
             for exceptions in (self.behind, self.kept):
                 for name in [name for name in exceptions if name not in subscription]:
                     del exceptions[name]
