@@ -159,11 +159,19 @@ class XdsServer:
         log.info("proxy disconnected", proxy=connection.node.id, peer=connection.peer)
 
 
+_LAST_WRITE = 5.0
+"""Seconds that a client has to take the response under way when its stream is refused."""
+
+
 async def _converse(connection: Connection, context: _Context) -> None:
     """Read and write until both are done; raises what one of them raises."""
     tasks = [asyncio.create_task(_read(connection, context)), asyncio.create_task(connection.write(context.write))]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if (failure := tasks[0].exception() if tasks[0] in done else None) is not None:
+            # A write that is cut off would leave gRPC unable to send the status: let it come to its end.
+            connection.end(failure if isinstance(failure, Exception) else RuntimeError(failure))
+            await asyncio.wait(tasks[1:], timeout=_LAST_WRITE)
         for task in done:
             task.result()
     finally:
