@@ -46,6 +46,21 @@ STATE_OF_THE_WORLD = {
         ack eds
         ack cds
     """,
+    "endpoints of new clusters follow unasked, of a client that wants endpoints at all": """
+        have cds A=1; eds A=1 B=1
+        ask cds                     -> cds A=1
+        ack cds
+        ask eds
+        have cds A=1 B=1            -> cds A=1 B=1
+        ack cds
+        ask eds A                   -> eds A=1
+        have cds C=1; eds C=1       -> cds A=1 B=1 C=1
+        ack cds
+        ack eds                     -> eds C=1
+        ack eds
+        have eds B=2 C=2
+        have cds D=1                -> cds A=1 B=1 C=1 D=1
+    """,
     "endpoints that do not exist follow as well": """
         have cds A=1
         ask cds                     -> cds A=1
@@ -72,8 +87,9 @@ STATE_OF_THE_WORLD = {
         ack eds
         ack lds
         ack rds
-        have cds A=- B=1; eds A=- B=1; rds R=B -> cds B=1 A=1 | rds R=B
-        ask eds A B                 -> eds B=1
+        have cds A=- B=1; eds A=- B=1; rds R=B -> cds B=1 A=1 | eds B=1 | rds R=B
+        stale eds A B
+        ack eds A B                 -> eds B=1
         ack eds
         ack cds
         have cds C=1                -> cds B=1 C=1 A=1
@@ -81,6 +97,14 @@ STATE_OF_THE_WORLD = {
         ack rds                     -> cds B=1 C=1
         ask eds B
         ack cds
+    """,
+    "a route whose removal cannot be told holds up nothing": """
+        have cds A=1; rds R=A
+        ask cds                     -> cds A=1
+        ask rds *                   -> rds R=A
+        ack cds
+        ack rds
+        have cds A=-; rds R=-       -> cds (empty)
     """,
     "or for fifteen seconds": """
         have cds A=1; rds R=A
@@ -188,8 +212,9 @@ DELTA = {
         ack eds
         ack lds
         ack rds
-        have cds A=- B=1; eds A=- B=1; rds R=B -> cds B=1 | rds R=B
-        ask eds +B                  -> eds B=1
+        have cds A=- B=1; eds A=- B=1; rds R=B -> cds B=1 | eds B=1 | rds R=B
+        nonceless eds +B
+        ack eds                     -> eds B=1
         ack eds
         ack cds
         ack rds                     -> cds -A

@@ -169,6 +169,15 @@ SCENARIOS = {
         have cds Z=1                -> cds A=1 Z=1
         ack cds
     """,
+    "names beside the wildcard that come and go": """
+        have cds A=1
+        ask cds                     -> cds A=1
+        ack cds * Z                 -> cds A=1 !Z
+        have cds B=1
+        ack cds * Y                 -> cds A=1 B=1 !Y
+        nack cds * Y X              -> cds A=1 B=1 !X
+        ask cds *
+    """,
     "explicit wildcard of a type that has no implicit one": """
         have eds A=1 B=1
         ask eds *                   -> eds A=1 B=1

@@ -1,10 +1,13 @@
 """What a stream tells of itself, and what it refuses."""
 
+import gc
+import weakref
+
 import pytest
 from fairlead.errors import ProtocolError
 from fairlead.protocol.delta import DeltaStream
 from fairlead.protocol.events import Acknowledged, Rejected, Subscribed, SyncState
-from fairlead.protocol.ledger import REMOVAL_PATIENCE
+from fairlead.protocol.ledger import MANY_CHANGES, REMOVAL_PATIENCE
 from fairlead.protocol.rules import REMOVAL_WAITS_FOR
 from fairlead.protocol.sotw import StateOfTheWorldStream
 from fairlead.snapshot import types
@@ -47,6 +50,22 @@ def test_requests_before_there_is_something_to_offer_count_together() -> None:
     assert response is not None
     assert response.frames == (A.delta_frame,), "asked for again, so it is sent whatever the client held before"
     assert response.removed == ("Z",)
+
+
+def test_a_move_to_another_group_counts_what_has_changed_unnoted_in_the_first() -> None:
+    stream = DeltaStream()
+    first, second = _snapshot(), Snapshot("other", [Table(CDS, [resource(CDS, "A", "2"), B])])
+    stream.offer(first, now=0)
+    stream.receive(DeltaDiscoveryRequest(CDS))
+    response = stream.next_response(now=0)
+    assert response is not None
+    stream.receive(DeltaDiscoveryRequest(CDS, nonce=response.nonce))
+
+    first.tables[CDS].update({"A": resource(CDS, "A", "2")})
+    stream.offer(second, now=0)
+    response = stream.next_response(now=0)
+    assert response is not None
+    assert response.frames == (resource(CDS, "A", "2").delta_frame,)
 
 
 def test_a_client_keeps_its_first_identity() -> None:
@@ -175,6 +194,42 @@ def test_changed_says_whether_there_may_be_a_response() -> None:
     script.do("ack lds")
     assert not change("lds B=1; rds R=2"), "of no interest to the client"
     assert change("lds A=3")
+
+
+def test_very_many_changes_are_put_off_until_they_are_sent() -> None:
+    names = [f"cluster-{number}" for number in range(MANY_CHANGES + 1)]
+    table = Table(CDS)
+    stream = DeltaStream()
+    stream.offer(Snapshot("all", [table]), now=0)
+    stream.receive(DeltaDiscoveryRequest(CDS, subscribe=(names[0],)))
+    assert stream.next_response(now=0) is not None
+    table.update({name: resource(CDS, name, "1") for name in names})
+    assert not stream.changed(now=0), "the client has not answered yet"
+    stream.receive(DeltaDiscoveryRequest(CDS, nonce="1"))
+    response = stream.next_response(now=0)
+    assert response is not None
+    assert len(response.frames) == 1
+    stream.receive(DeltaDiscoveryRequest(CDS, nonce=response.nonce))
+    table.update({**dict.fromkeys(names[1:]), "another": resource(CDS, "another", "1")})
+    assert stream.changed(now=0), "whether they concern the client is seen later"
+    assert stream.next_response(now=0) is None
+
+
+def test_a_client_that_does_not_answer_holds_on_to_no_history() -> None:
+    table = Table(CDS)
+    stream = DeltaStream()
+    stream.offer(Snapshot("all", [table]), now=0)
+    stream.receive(DeltaDiscoveryRequest(CDS))
+    assert stream.next_response(now=0) is not None
+    traces = []
+    for content in range(5):
+        clusters = {str(number): resource(CDS, str(number), str(content)) for number in range(MANY_CHANGES + 1)}
+        traces.append(weakref.ref(clusters["0"]))
+        table.update(clusters)
+        stream.changed(now=0)
+        del clusters
+    gc.collect()
+    assert [trace() is not None for trace in traces] == [False, False, False, True, True]
 
 
 def test_wake_at_is_when_the_next_removal_is_due() -> None:

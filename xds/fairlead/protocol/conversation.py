@@ -165,8 +165,8 @@ class Conversation(ABC, Generic[RequestT]):
         before, self.subscription = self.subscription, subscription
         if self.ledger is not None:
             self.ledger.resubscribe(subscription, asked)
-        added, removed = subscription.names - before.names, before.names - subscription.names
-        if added or removed or before.wildcard != subscription.wildcard:
+        if (before.names, before.wildcard) != (subscription.names, subscription.wildcard):
+            added, removed = subscription.names - before.names, before.names - subscription.names
             self._events.append(Subscribed(self.type_url, added, removed, subscription.wildcard))
 
     # --- Output ---

@@ -41,6 +41,10 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
             asked = frozenset(request.subscribe)
             self._claims = {name: held for name, held in self._claims.items() if name not in asked}
         self._settle(self._understand(request), request.error)
+        if opening or request.subscribe or request.unsubscribe:
+            self._change(request, opening=opening)
+
+    def _change(self, request: DeltaDiscoveryRequest, *, opening: bool) -> None:
         before = self.subscription
         after = before.changed(request.subscribe, request.unsubscribe, opening and self.type_url in IMPLICIT_WILDCARD)
         if after.wildcard != before.wildcard:
@@ -48,7 +52,7 @@ class DeltaConversation(Conversation[DeltaDiscoveryRequest]):
         self._resubscribe(after, after.names.intersection(request.subscribe))
         if self.ledger is not None and after.wildcard:
             if before.wildcard and WILDCARD in request.subscribe:
-                self.ledger.renew(self.ledger.table.names())
+                self.ledger.renew(self.ledger.table.names().union(self.ledger.kept))
             self.ledger.renew(before.names - after.names)
 
     def _draft(self, ledger: Ledger) -> Draft:

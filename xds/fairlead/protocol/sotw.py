@@ -34,7 +34,7 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
         after = before.listed(request.names, self.type_url in IMPLICIT_WILDCARD)
         if after.wildcard != before.wildcard:
             self.owes_answer = after.wildcard and self.type_url in FULL_STATE
-        asked = after.names - before.names
+        asked = after.names - before.names if after.names is not before.names else frozenset()
         if before.wildcard and after.wildcard and self.ledger is not None:
             asked -= self.ledger.table.present(asked)  # those it has been sent
         if meaning is Meaning.REPETITION and after == before and self.type_url not in FULL_STATE:

@@ -4,7 +4,9 @@
   another, for Envoy withholds that of clusters until it has their endpoints. But removals wait, for those of the types
   that can refer to what is removed (`rules.REMOVAL_WAITS_FOR`).
 - Endpoints follow every changed cluster, changed or not: Envoy lets the cluster warm until they come, for 15 seconds
-  by default, and does not ask for them in the incremental variant. An endpoint assignment is named like its cluster.
+  by default, and does not ask for them in the incremental variant. Those of a new cluster follow unasked: by the time
+  that Envoy has asked for them, it would have the routes that use the cluster, and answer 503. An endpoint assignment
+  is named like its cluster.
 """
 
 from abc import ABC, abstractmethod
@@ -83,10 +85,12 @@ class Stream(ABC, Generic[RequestT]):
 
         Whoever changes tables calls it, when all tables of the snapshot belong to one state of the world.
         """
+        found = False
         for conversation in self._conversations.values():
             if conversation.ledger is not None:
-                conversation.ledger.catch_up(now)
-        return any(conversation.free and conversation.waiting for conversation in self._conversations.values())
+                put_off = conversation.ledger.glance(now)
+                found = found or (conversation.free and (put_off or conversation.waiting))
+        return found
 
     # --- Output ---
 
@@ -95,7 +99,9 @@ class Stream(ABC, Generic[RequestT]):
 
         There may be one after the next call of `receive`, `offer` or `changed`, and at `wake_at`.
         """
-        self.changed(now)
+        for conversation in self._conversations.values():
+            if conversation.ledger is not None:
+                conversation.ledger.catch_up(now)
         while True:
             self._release(now)
             ready = [
@@ -103,18 +109,18 @@ class Stream(ABC, Generic[RequestT]):
                 for conversation in self._conversations.values()
                 if conversation.free and conversation.ready
             ]
+            if not ready:
+                return None
             for conversation in ready:
                 draft = conversation.draft()
                 if draft is not None:
                     self._nonces += 1
                     self._sent(conversation.type_url, draft)
                     return conversation.send(draft, str(self._nonces))
-            if not ready:
-                return None
+            # What cannot be told counts as told, and may have been what removals of other types waited for.
 
     def _release(self, now: float) -> None:
-        # In reverse, so that a removal that has nothing to wait for any more does not hold up those behind it.
-        for type_url, conversation in reversed(self._conversations.items()):
+        for type_url, conversation in self._conversations.items():
             if conversation.ledger is not None and conversation.ledger.kept and conversation.free:
                 referrers = (self._conversations.get(referrer) for referrer in REMOVAL_WAITS_FOR[type_url])
                 if all(referrer is None or referrer.settled for referrer in referrers):
@@ -125,7 +131,10 @@ class Stream(ABC, Generic[RequestT]):
     def _sent(self, type_url: str, draft: Draft) -> None:
         endpoints = self._conversations.get(CLUSTER_LOAD_ASSIGNMENT)
         if type_url == CLUSTER and endpoints is not None and endpoints.ledger is not None:
-            endpoints.ledger.renew(draft.changed & endpoints.subscription.names)
+            names = endpoints.subscription.names
+            endpoints.ledger.renew(draft.changed & names)
+            if names:
+                endpoints.ledger.ask(endpoints.ledger.table.present(draft.changed - names))
 
     @property
     def wake_at(self) -> float | None:
