@@ -166,17 +166,23 @@ async def test_a_stream_whose_client_is_gone_while_we_write(server: Server, capl
     assert not [event for event in server.log if event["log_level"] == "error"]
 
 
-async def test_a_fault_of_ours_in_a_stream_ends_that_stream(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["offer", "changed", "next_response"])
+async def test_a_fault_of_ours_in_a_stream_ends_that_stream(
+    server: Server, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     async with server.client(node_id="other") as other, server.client(node_id="broken", app="inner") as broken:
         await other.until(lambda: other.names("rds"))
         await broken.until(lambda: "lds" in broken.held)
         (victim,) = (found for found in server.xds.connections if found.node.id == "broken")
 
-        def fail(_now: float) -> bool:
+        def fail(*_: object, **__: object) -> None:
             raise ValueError("a fault of ours")
 
-        monkeypatch.setattr(victim.stream, "changed", fail)
-        server.write("inner.yaml", gateway("inner", http(), selector="{app: inner}"))
+        if step == "changed":  # only of tables that the stream has already
+            server.write("inner.yaml", gateway("inner", http(), selector="{app: inner}"))
+            await broken.until(lambda: broken.names("lds"))
+        monkeypatch.setattr(victim.stream, step, fail)
+        server.write("inner.yaml", gateway("inner", http(8081), selector="{app: inner}"))
         event = await server.logged("a stream failed")
         assert event["proxy"] == "broken"
         await broken.until(lambda: broken.error)
