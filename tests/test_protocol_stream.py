@@ -15,7 +15,7 @@ from fairlead.snapshot.messages import DeltaDiscoveryRequest, DiscoveryRequest, 
 from fairlead.snapshot.table import Snapshot, Table, Variant
 from support.xds_script import TYPES, Script, resource
 
-CDS, LDS = types.CLUSTER, types.LISTENER
+CDS, LDS, RDS = types.CLUSTER, types.LISTENER, types.ROUTE_CONFIGURATION
 ERROR = ErrorDetail(13, "refused")
 A, B = resource(CDS, "A", "1"), resource(CDS, "B", "1")
 
@@ -309,3 +309,18 @@ def test_the_language_of_scenarios_notices_a_response_too_many() -> None:
     assert TYPES["cds"] == CDS
     with pytest.raises(AssertionError, match="line 1"):
         script.run("ask cds")
+
+
+def test_what_a_client_holds_is_known_although_its_removal_was_put_off() -> None:
+    """It came with another version than the table's, which then lost the name, and now has that version after all."""
+    stream = DeltaStream()
+    first = Snapshot("first", [Table(RDS, [resource(RDS, "R", "1")])])
+    second = Snapshot("second", [Table(RDS, [resource(RDS, "R", "2")])])
+    stream.offer(first, now=0)
+    claims = {"R": resource(RDS, "R", "2").version}
+    stream.receive(DeltaDiscoveryRequest(RDS, subscribe=("R",), initial_versions=claims))
+    first.tables[RDS].update({"R": None})
+    stream.receive(DeltaDiscoveryRequest(CDS))
+    assert stream.next_response(now=0) is not None, "of clusters, which frees the removal"
+    stream.offer(second, now=0)
+    assert stream.next_response(now=0) is None

@@ -192,7 +192,7 @@ class Ledger:
         for name, kept in list(self.kept.items()):
             if kept.until <= until:
                 del self.kept[name]
-                self.behind[name] = kept.resource.version
+                self.behind.setdefault(name, kept.resource.version)
 
 
 def _version(resource: Resource | None) -> str | None:
