@@ -1,4 +1,4 @@
-"""Make before break, on the real thing: a route's service is replaced under load, again and again, and no request fails.
+"""Make before break, on the real thing: a route's service is replaced under load, again and again; no request fails.
 
 A control plane that sends the types as they come shows a 503 in each swap: the route names a cluster that is not there
 yet, or not any more, or has no endpoints yet.
