@@ -17,7 +17,15 @@ from fairlead.cli.main import app
 from fairlead.protocol.events import SyncState
 from fairlead.server.admin import AdminServer
 from fairlead.server.settings import Address
-from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerStatus, one_line
+from fairlead.status import (
+    ChangeStatus,
+    ProblemStatus,
+    ProxyStatus,
+    ProxyTypeStatus,
+    ReachStatus,
+    ServerStatus,
+    one_line,
+)
 from rich.console import Console
 from support.istio import TO_SHOP, gateway, http, service, tls, virtual_service
 from support.server import Server
@@ -188,6 +196,17 @@ EXAMPLE = ServerStatus(
             "warning", "unknown-field", "Gateway default/a", "", 0, 0, "spec.foo", "no such field", "drop it"
         ),
     ),
+    last_change=ChangeStatus(
+        at="2026-11-21T12:00:00.000+00:00",
+        seconds_ago=61.5,
+        published_ms=2.5,
+        proxies=5,
+        refused=1,
+        waiting=1,
+        waiting_for=("edge-2",),
+        overall=ReachStatus(3, 3.25, 4.0, 71.125),
+        types={"cds": ReachStatus(3, 3.25, 4.0, 71.125)},
+    ),
 )
 
 
@@ -207,6 +226,7 @@ def test_the_schema() -> None:
             case _:
                 return type(value).__name__
 
+    reach = {"acknowledged": "int", "first_ms": "float", "median_ms": "float", "last_ms": "float"}
     assert shape(json.loads(json.dumps(EXAMPLE.as_json()))) == {
         "version": "str",
         "synced": "bool",
@@ -230,6 +250,15 @@ def test_the_schema() -> None:
                 **dict.fromkeys(("line", "column"), "int"),
             }
         ],
+        "last_change": {
+            "at": "str",
+            "seconds_ago": "float",
+            "published_ms": "float",
+            "waiting_for": ["str"],
+            **dict.fromkeys(("proxies", "refused", "waiting"), "int"),
+            "overall": reach,
+            "types": {"cds": reach},
+        },
     }
 
 

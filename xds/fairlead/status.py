@@ -95,6 +95,40 @@ class ProblemStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class ReachStatus:
+    """When proxies had acknowledged something, in milliseconds since it was noticed; None when none has."""
+
+    acknowledged: int
+    """Number of proxies."""
+    first_ms: float | None
+    median_ms: float | None
+    last_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeStatus:
+    """The last change of objects that proxies had to be told of. A proxy with several streams counts as several."""
+
+    at: str
+    """When the server noticed it: ISO 8601, UTC."""
+    seconds_ago: float
+    published_ms: float
+    """From then until it was translated."""
+    proxies: int
+    """How many it concerned."""
+    refused: int
+    """How many of them have refused something of it."""
+    waiting: int
+    """How many have not answered all that they are sent."""
+    waiting_for: tuple[str, ...]
+    """The ids of ten of those, at most."""
+    overall: ReachStatus
+    """When proxies had acknowledged all of it."""
+    types: dict[str, ReachStatus]
+    """The same by type of resources, as far as the change is about them."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """Everything."""
 
@@ -107,6 +141,8 @@ class ServerStatus:
     """Kind -> number of accepted objects."""
     proxies: tuple[ProxyStatus, ...]
     problems: tuple[ProblemStatus, ...]
+    last_change: ChangeStatus | None = None
+    """None when there was no change yet."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, with the names of the fields."""
@@ -126,9 +162,27 @@ class ServerStatus:
             }
             proxies.append(_pick(ProxyStatus, proxy, types=types))
         problems = tuple(_pick(ProblemStatus, problem) for problem in data["problems"])
-        return _pick(cls, data, proxies=tuple(proxies), problems=problems)
+        change = data["last_change"]
+        return _pick(
+            cls,
+            data,
+            proxies=tuple(proxies),
+            problems=problems,
+            last_change=None if change is None else _change(change),
+        )
+
+
+def _change(data: dict[str, Any]) -> ChangeStatus:
+    return _pick(
+        ChangeStatus,
+        data,
+        waiting_for=tuple(data["waiting_for"]),
+        overall=_pick(ReachStatus, data["overall"]),
+        types={name: _pick(ReachStatus, reach) for name, reach in data["types"].items()},
+    )
 
 
 def _pick(kind: type[_T], data: dict[str, Any], **converted: Any) -> _T:
     """A value of a dataclass from what it knows of `data`; `converted` stands for fields that are no JSON values."""
-    return kind(**{field.name: data[field.name] for field in fields(kind)} | converted)
+    given = {field.name: data[field.name] for field in fields(kind) if field.name not in converted}
+    return kind(**given | converted)

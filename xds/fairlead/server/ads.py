@@ -9,6 +9,7 @@ import structlog
 
 from fairlead.errors import ProtocolError, SettingsError
 from fairlead.server.connection import Connection, DeltaConnection, StateOfTheWorldConnection
+from fairlead.server.convergence import Progress
 from fairlead.server.hub import Hub
 from fairlead.server.ports import listening_socket, make_way, private_files
 from fairlead.server.settings import Address, Settings
@@ -71,7 +72,7 @@ class _Context(Protocol):
     def peer(self) -> str: ...
 
 
-_METHODS: Mapping[str, tuple[Callable[[str, str], Connection], str]] = {
+_METHODS: Mapping[str, tuple[Callable[[str, Progress, str], Connection], str]] = {
     f"/{service}/{method}": (connection, type_url)
     for service, (state_of_the_world, delta, type_url) in _SERVICES.items()
     for method, connection in ((state_of_the_world, StateOfTheWorldConnection), (delta, DeltaConnection))
@@ -92,7 +93,7 @@ class XdsServer:
         self._hub = hub
         self._settings = settings
         self._credentials = server_credentials(settings)
-        self._server = grpc.aio.server(handlers=[_Handlers(self._serve)], options=_OPTIONS)
+        self._server = grpc.aio.server(handlers=[_Handlers(hub, self._serve)], options=_OPTIONS)
         self.connections: set[Connection] = set()
         self.address = settings.xds_address
         """With the port that was chosen, once it has started."""
@@ -139,6 +140,7 @@ class XdsServer:
         except _ServerStops:
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
         except Exception:
+            self._hub.counts.internal_errors += 1
             log.exception("a stream failed", proxy=connection.node.id, peer=connection.peer)
             await _abort(context, grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
 
@@ -156,6 +158,7 @@ class XdsServer:
     def _disconnect(self, connection: Connection) -> None:
         self.connections.discard(connection)
         self._hub.disconnect(connection)
+        connection.progress.leave()
         log.info("proxy disconnected", proxy=connection.node.id, peer=connection.peer)
 
 
@@ -191,7 +194,8 @@ async def _abort(context: _Context, code: grpc.StatusCode, text: str) -> None:
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, serve: Callable[[Connection, _Context], Awaitable[None]]) -> None:
+    def __init__(self, hub: Hub, serve: Callable[[Connection, _Context], Awaitable[None]]) -> None:
+        self._hub = hub
         self._serve = serve
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
@@ -201,6 +205,6 @@ class _Handlers(grpc.GenericRpcHandler):
         connection, type_url = found
 
         async def handle(_: Any, context: _Context) -> None:
-            await self._serve(connection(context.peer(), type_url), context)
+            await self._serve(connection(context.peer(), Progress(self._hub.convergence), type_url), context)
 
         return grpc.stream_stream_rpc_method_handler(handle)

@@ -11,9 +11,10 @@ from typing import ClassVar
 import structlog
 
 from fairlead.protocol.delta import DeltaStream
-from fairlead.protocol.events import Rejected
+from fairlead.protocol.events import Acknowledged, Rejected
 from fairlead.protocol.sotw import StateOfTheWorldStream
 from fairlead.resolve.scope import Proxy
+from fairlead.server.convergence import Progress
 from fairlead.server.proxies import proxy_of
 from fairlead.server.refusals import Refusal, Refusals
 from fairlead.snapshot import types, wire
@@ -40,8 +41,9 @@ class Connection(ABC):
     variant: ClassVar[Variant]
     _ids = itertools.count(1)
 
-    def __init__(self, peer: str) -> None:
+    def __init__(self, peer: str, progress: Progress) -> None:
         self.number = next(self._ids)
+        self.progress = progress
         self.peer = peer
         self.node = Node("")
         self.proxy = Proxy()
@@ -66,12 +68,15 @@ class Connection(ABC):
         self.receive(data)
         self.node = self.stream.node or self.node
         self.proxy = proxy_of(self.node, delta=self.variant is Variant.DELTA)
+        self.progress.name = self.node.id
 
     def receive(self, data: bytes) -> None:
         """Take in a request; raises `ProtocolError` when it cannot be understood."""
         self._receive(data)
         for event in self.stream.events():
             self.refusals.note(event)
+            if isinstance(event, Acknowledged | Rejected):
+                self.progress.answered(event)
             if isinstance(event, Rejected):
                 self._log_refusal(event)
         self._woken.set()
@@ -98,6 +103,8 @@ class Connection(ABC):
 
     def offer(self, snapshot: Snapshot) -> None:
         """Serve from this snapshot from now on."""
+        if self.snapshot is not None:
+            self.progress.concern(due=True)
         self.snapshot = snapshot
         try:
             self.stream.offer(snapshot, time.monotonic())
@@ -108,7 +115,9 @@ class Connection(ABC):
     def wake(self) -> None:
         """Tables of the snapshot have changed."""
         try:
-            if self.stream.changed(time.monotonic()):
+            due = self.stream.changed(time.monotonic())
+            self.progress.concern(due=due)
+            if due:
                 self._woken.set()
         except Exception as failure:  # noqa: BLE001
             self.end(failure)
@@ -122,13 +131,18 @@ class Connection(ABC):
         """Send what is due, until the stream is complete or has to end."""
         while True:
             self._woken.clear()
-            while self._end is None and (response := self.stream.next_response(time.monotonic())) is not None:
-                await send(self._encode(response))
+            while self._end is None and (response := self.stream.next_response(began := time.monotonic())) is not None:
+                data = self._encode(response)
+                self.progress.sending(response.type_url, response.nonce, began)
+                await send(data)
+                self.progress.counts.sent(response.type_url, len(data), time.monotonic() - began)
             if self._end is not None:
                 raise self._end
             if self._complete and self.snapshot is not None:
                 return
             deadline = self.stream.wake_at
+            if deadline is None:
+                self.progress.idle()
             # At the deadline, what waited for an acknowledgement waits no longer.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
@@ -141,12 +155,14 @@ class StateOfTheWorldConnection(Connection):
     stream: StateOfTheWorldStream
     variant = Variant.STATE_OF_THE_WORLD
 
-    def __init__(self, peer: str, type_url: str) -> None:
-        super().__init__(peer)
+    def __init__(self, peer: str, progress: Progress, type_url: str) -> None:
+        super().__init__(peer, progress)
         self.stream = StateOfTheWorldStream(type_url)
 
     def _receive(self, data: bytes) -> None:
-        self.stream.receive(wire.decode_discovery_request(data))
+        request = wire.decode_discovery_request(data)
+        self.progress.asked(request.type_url, request.nonce)
+        self.stream.receive(request)
 
     def _encode(self, response: Response) -> bytes:
         return wire.discovery_response(response, CONTROL_PLANE)
@@ -158,12 +174,14 @@ class DeltaConnection(Connection):
     stream: DeltaStream
     variant = Variant.DELTA
 
-    def __init__(self, peer: str, type_url: str) -> None:
-        super().__init__(peer)
+    def __init__(self, peer: str, progress: Progress, type_url: str) -> None:
+        super().__init__(peer, progress)
         self.stream = DeltaStream(type_url)
 
     def _receive(self, data: bytes) -> None:
-        self.stream.receive(wire.decode_delta_discovery_request(data))
+        request = wire.decode_delta_discovery_request(data)
+        self.progress.asked(request.type_url, request.nonce)
+        self.stream.receive(request)
 
     def _encode(self, response: Response) -> bytes:
         return wire.delta_discovery_response(response, CONTROL_PLANE)

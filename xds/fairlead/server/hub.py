@@ -18,6 +18,8 @@ import structlog
 from fairlead.errors import SourceError
 from fairlead.problems import ObjectKey, Position, Problem
 from fairlead.resolve.scope import Proxy
+from fairlead.server.convergence import Convergence
+from fairlead.server.counts import Counts
 from fairlead.server.fleet import Fleet, selections
 from fairlead.server.groups import Group, GroupKey, Groups, Subscriber
 from fairlead.server.problems import Problems
@@ -38,6 +40,8 @@ class Hub:
         self.world.graph.on_failure = self._report_failure
         self.ready = asyncio.Event()
         """Set when all objects have been read and translated once; before that nothing may be answered."""
+        self.counts = Counts()
+        self.convergence = Convergence(self.counts)
         self._source = source
         self._fleet = Fleet(self.world)
         self._selection_changes = selections(self._fleet).changes()
@@ -45,6 +49,8 @@ class Hub:
         self._problems = Problems(self._fleet, source.locate)
         self._event = asyncio.Event()
         self._updates: list[Update] = []
+        self._noticed: float | None = None
+        """When the first of them came."""
         self._arrived: dict[Subscriber, None] = {}
         self._left: dict[Subscriber, None] = {}
         self._streams: dict[Proxy, dict[Subscriber, Group | None]] = {}
@@ -68,6 +74,7 @@ class Hub:
     async def deliver(self, update: Update) -> None:
         """Objects have changed."""
         self._updates.append(update)
+        self._noticed = self._noticed or time.monotonic()
         self._event.set()
 
     @property
@@ -97,12 +104,14 @@ class Hub:
             self._event.clear()
             self._busy = True
             updates, self._updates = self._updates, []
+            noticed, self._noticed = self._noticed, None
+            self.counts.wave(updates, proxies=bool(self._arrived))
             for update in updates:
                 self._apply(update)
                 synced = synced or update.synced
             if synced:
                 with _fault_logged("a change could not be carried out; the last state is kept"):
-                    await self._wave()
+                    await self._wave(noticed)
                     self._busy = False
             told = True
             with _fault_logged("problems could not be told"):
@@ -120,7 +129,7 @@ class Hub:
         with _fault_logged("problems could not be taken in; the last ones stay"):
             self._problems.set_source(update.problems)
 
-    async def _wave(self) -> None:
+    async def _wave(self, noticed: float | None) -> None:
         self._admit()
         await self._in_slices(selections(self._fleet).refresh_steps())
         for proxy in self._selection_changes.take():
@@ -131,7 +140,8 @@ class Hub:
         moving = {group for subscriber, group in moves if self._streams[subscriber.proxy][subscriber] is not None}
         served = [group for group in self._groups if group.filled or group in moving]
         await self._in_slices(self._groups.steps(served))
-        self._publish(served, moves)
+        with self.convergence.publishing(noticed):
+            self._publish(served, moves)
         new = [group for group in self._groups if not group.filled]
         if new and await self._in_slices(self._groups.steps(new), until_event=True):
             self._publish(new, moves)

@@ -30,6 +30,7 @@ def server_status(hub: Hub, xds: XdsServer) -> ServerStatus:
         objects=hub.world.count(),
         proxies=proxies,
         problems=tuple(map(ProblemStatus.of, hub.problems())),
+        last_change=hub.convergence.last_change(),
     )
 
 
