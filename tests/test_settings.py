@@ -64,6 +64,7 @@ CERTIFICATE = {"tls_certificate": FILE, "tls_key": FILE}
         OFF_HOST | CERTIFICATE | {"client_authorities": FILE},
         CERTIFICATE,
         {"deletion_grace": 0.0},
+        {"drain_seconds": 0.0},
         {"admin_address": Address("0.0.0.0", 18001)},  # it tells nothing secret
     ],
 )
@@ -80,6 +81,8 @@ def test_what_is_accepted(settings: dict[str, Any]) -> None:
         (OFF_HOST, "--allow-plaintext-secrets-off-host"),
         ({"xds_address": Address("::", 1)}, "private keys would travel in plaintext"),
         ({"deletion_grace": -0.1}, "--deletion-grace is -0.1; give 0 or more seconds"),
+        ({"drain_seconds": -1.0}, "--drain-seconds is -1; give 0 to 3600 seconds"),
+        ({"drain_seconds": float("inf")}, "--drain-seconds is inf; give 0 to 3600 seconds"),
         ({"deletion_grace": float("nan")}, "--deletion-grace is nan; give 0 or more seconds"),
     ],
 )

@@ -66,6 +66,10 @@ def serve(
             "--strict-secret-names", help="Do not serve Secrets whose names ASM reserves (istio*, prometheus*)."
         ),
     ] = False,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(help="Seconds over which proxies are sent away when the server stops; few are at once."),
+    ] = 5.0,
 ) -> None:
     """Watch folders of objects, and serve Envoy proxies over xDS.
 
@@ -84,6 +88,7 @@ def serve(
             state_dir=state_dir or default_state_dir(paths),
             deletion_grace=deletion_grace,
             strict_secret_names=strict_secret_names,
+            drain_seconds=drain_seconds,
         )
         source = FilesSource(settings.paths, deletion_grace=settings.deletion_grace, state_dir=settings.state_dir)
         run(settings, source)

@@ -21,7 +21,7 @@ class AdminServer:
 
     ==============  ============================================================================
     ``/healthz``    200: the event loop lives
-    ``/ready``      200 when all objects have been read and translated once, else 503
+    ``/ready``      200 when all objects have been read and translated once; 503 before, and while the server stops
     ``/status``     `fairlead.status.ServerStatus` as JSON
     ==============  ============================================================================
     """
@@ -37,7 +37,7 @@ class AdminServer:
         async def ready(_: Request) -> Response:
             if is_ready():
                 return PlainTextResponse("ready\n")
-            return PlainTextResponse("objects are being read\n", status_code=503)
+            return PlainTextResponse("not ready\n", status_code=503)
 
         async def show_status(_: Request) -> Response:
             # Long lists of proxies take their time to be encoded.

@@ -10,6 +10,7 @@ import structlog
 from fairlead.errors import ProtocolError, SettingsError
 from fairlead.server.connection import Connection, DeltaConnection, StateOfTheWorldConnection
 from fairlead.server.convergence import Progress
+from fairlead.server.drain import drain
 from fairlead.server.hub import Hub
 from fairlead.server.ports import listening_socket, make_way, private_files
 from fairlead.server.settings import Address, Settings
@@ -84,6 +85,10 @@ class _ServerStops(Exception):  # noqa: N818  # nothing is wrong
     """Why a stream ends."""
 
 
+_LAST_WORDS = 1.0
+"""Seconds that clients have to take what was under way when their stream was ended."""
+
+
 class XdsServer:
     """The gRPC server. It is started only when the hub is ready: an empty answer would empty the proxies."""
 
@@ -94,6 +99,7 @@ class XdsServer:
         self._settings = settings
         self._credentials = server_credentials(settings)
         self._server = grpc.aio.server(handlers=[_Handlers(hub, self._serve)], options=_OPTIONS)
+        self._stopping = False
         self.connections: set[Connection] = set()
         self.address = settings.xds_address
         """With the port that was chosen, once it has started."""
@@ -119,11 +125,18 @@ class XdsServer:
                 raise SettingsError(f"--xds-socket {path}: {error}") from None
         await self._server.start()
 
-    async def stop(self, grace: float) -> None:
-        """Take no new streams, and end the others, at the latest after `grace` seconds."""
-        for connection in self.connections:
-            connection.end(_ServerStops())
-        await self._server.stop(grace)
+    async def stop(self, seconds: float) -> None:
+        """Take no new streams, and end the others, spread over at most `seconds`.
+
+        Clients that do not take what was under way by then are cut off a second later.
+        """
+        self._stopping = True
+        # gRPC closes the ports now, and tells clients to open another connection for the next stream, which may lead
+        # to another server.
+        closing = asyncio.create_task(self._server.stop(seconds + _LAST_WORDS))
+        await drain(self.connections, seconds, _ServerStops())
+        await self._server.stop(_LAST_WORDS)
+        await closing
 
     async def _serve(self, connection: Connection, context: _Context) -> None:
         try:
@@ -147,6 +160,8 @@ class XdsServer:
     def _connect(self, connection: Connection) -> None:
         self.connections.add(connection)
         self._hub.connect(connection)
+        if self._stopping:  # it has begun before, and spoken after
+            connection.end(_ServerStops())
         log.info(
             "proxy connected",
             proxy=connection.node.id,

@@ -1,29 +1,36 @@
 """A server from start to end: read all objects, open the ports, serve, drain."""
 
 import asyncio
+import contextlib
 import gc
 import signal
+import sys
 import time
 
 import structlog
 import uvloop
 
+from fairlead.server import systemd
 from fairlead.server.admin import AdminServer
 from fairlead.server.ads import XdsServer
 from fairlead.server.hub import Hub
 from fairlead.server.report import server_status
 from fairlead.server.settings import Address, Settings
 from fairlead.server.telemetry import configure_logs
+from fairlead.server.watchdog import Watchdog
 from fairlead.sources.base import Source
 
-_DRAIN = 2.0
-"""Seconds that streams have to end by themselves."""
+_LAST_ANSWERS = 2.0
+"""Seconds that the admin endpoint has to answer those who have asked."""
 
 log = structlog.get_logger()
 
 
 def run(settings: Settings, source: Source) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `SettingsError` when it cannot, or what has ended the source."""
+    """Serve until SIGTERM or SIGINT, the second of which ends the process at once.
+
+    Raises `SettingsError` when it cannot, or what has ended the source.
+    """
     settings.check()
     configure_logs()
     # What is read and derived lives long: the collector looks at it seldom, and after the first load not at all.
@@ -34,27 +41,60 @@ def run(settings: Settings, source: Source) -> None:
 async def _serve(settings: Settings, source: Source) -> None:
     hub = Hub(source, strict_secret_names=settings.strict_secret_names)
     xds = XdsServer(hub, settings)
-    admin = AdminServer(settings.admin_address, hub.ready.is_set, lambda: server_status(hub, xds))
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _stop_on_signals()
+    admin = AdminServer(
+        settings.admin_address,
+        lambda: hub.ready.is_set() and not stop.is_set(),
+        lambda: server_status(hub, xds),
+    )
     administration = asyncio.create_task(admin.run())
     opening = asyncio.create_task(_open(hub, xds, admin.address, settings))
     tasks = {asyncio.create_task(hub.run()), administration, opening, asyncio.create_task(stop.wait())}
-    try:
-        running = tasks
-        while not stop.is_set():
-            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-    finally:
-        log.info("stopping")
-        opening.cancel()
-        admin.stop()
-        await asyncio.gather(xds.stop(_DRAIN), asyncio.wait([administration], timeout=_DRAIN))
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    with _watched():
+        try:
+            running = tasks
+            while not stop.is_set():
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            stop.set()
+            log.info("stopping", streams=len(xds.connections))
+            systemd.notify(systemd.STOPPING)
+            opening.cancel()
+            await xds.stop(settings.drain_seconds)
+            admin.stop()
+            await asyncio.wait([administration], timeout=_LAST_ANSWERS)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that the first signal to stop sets; the second one ends the process, whatever it is at."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def note() -> None:
+        stop.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in numbers:
+        loop.add_signal_handler(number, note)
+    if not sys.stderr.isatty():  # else it says that the terminal is gone
+        loop.add_signal_handler(
+            signal.SIGHUP, lambda: log.info("nothing to reload: files are read again whenever they change")
+        )
+    return stop
+
+
+def _watched() -> contextlib.AbstractContextManager[None]:
+    limit = systemd.watchdog_seconds()
+    # Half of it, as systemd advises.
+    interval = 1.0 if limit is None else min(1.0, limit / 2)
+    return Watchdog(lambda: systemd.notify(systemd.ALIVE), interval=interval).watching()
 
 
 async def _open(hub: Hub, xds: XdsServer, admin: Address, settings: Settings) -> None:
@@ -66,6 +106,7 @@ async def _open(hub: Hub, xds: XdsServer, admin: Address, settings: Settings) ->
     gc.collect()
     gc.freeze()
     await xds.start()
+    systemd.notify(systemd.READY)
     log.info(
         "serving xDS",
         address=str(xds.address),

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from fairlead.errors import SettingsError
 
+_LONGEST_DRAIN = 3600.0
+
 
 class Address(NamedTuple):
     """Where a server listens on TCP."""
@@ -63,6 +65,8 @@ class Settings:
     """An object is removed when it has been absent for this long."""
     strict_secret_names: bool = False
     """Secrets whose names ASM reserves are not served."""
+    drain_seconds: float = 5.0
+    """Over at most this long, streams are ended when the server stops."""
 
     def check(self) -> None:
         """Raises `SettingsError` when the settings contradict each other or would give secrets away."""
@@ -78,3 +82,5 @@ class Settings:
             )
         if not self.deletion_grace >= 0:
             raise SettingsError(f"--deletion-grace is {self.deletion_grace:g}; give 0 or more seconds")
+        if not 0 <= self.drain_seconds <= _LONGEST_DRAIN:
+            raise SettingsError(f"--drain-seconds is {self.drain_seconds:g}; give 0 to {_LONGEST_DRAIN:g} seconds")
