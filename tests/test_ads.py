@@ -115,7 +115,7 @@ async def test_a_proxy_needs_no_node(server: Server) -> None:
 
 
 async def test_a_very_large_node(server: Server) -> None:
-    metadata = {**PROXY, "NOISE": {f"key-{number}": "x" * 100 for number in range(100_000)}}
+    metadata = {**PROXY, "NOISE": {f"key-{number}": "x" * 100 for number in range(7_000)}}
     async with stream(server) as call:
         await call.write(first_request(metadata=metadata).SerializeToString())
         assert CLUSTER.encode() in await call.read()
@@ -440,7 +440,7 @@ async def test_tls(folder: Path, identity: Identity) -> None:
 
 async def test_mutual_tls(folder: Path, identity: Identity) -> None:
     async with Server(folder, EDGE, ROUTE, SHOP, **identity.settings(mutual=True)) as server:
-        known, unknown = (authority.issue_cert("proxy.test") for authority in (identity.authority, trustme.CA()))
+        known, unknown = (authority.issue_cert("proxy.edge.svc") for authority in (identity.authority, trustme.CA()))
         assert await is_served(server, identity.client(identity.authority, known))
         assert not await is_served(server, identity.client(identity.authority, unknown))
         assert not await is_served(server, identity.client(identity.authority))

@@ -60,9 +60,10 @@ CERTIFICATE = {"tls_certificate": FILE, "tls_key": FILE}
     "settings",
     [
         OFF_HOST | {"allow_plaintext_secrets_off_host": True},
-        OFF_HOST | CERTIFICATE,
+        OFF_HOST | CERTIFICATE | {"allow_unidentified_proxies": True},
         OFF_HOST | CERTIFICATE | {"client_authorities": FILE},
-        CERTIFICATE,
+        CERTIFICATE,  # on loopback
+        CERTIFICATE | {"client_authorities": FILE, "trust_domain": "cluster.local"},
         {"deletion_grace": 0.0},
         {"drain_seconds": 0.0},
         {"admin_address": Address("0.0.0.0", 18001)},  # it tells nothing secret
@@ -80,6 +81,10 @@ def test_what_is_accepted(settings: dict[str, Any]) -> None:
         ({"client_authorities": FILE}, "--client-ca needs --tls-cert and --tls-key"),
         (OFF_HOST, "--allow-plaintext-secrets-off-host"),
         ({"xds_address": Address("::", 1)}, "private keys would travel in plaintext"),
+        (OFF_HOST | {"allow_unidentified_proxies": True}, "private keys would travel in plaintext"),
+        (OFF_HOST | CERTIFICATE, "give --client-ca, or --allow-unidentified-proxies"),
+        ({"trust_domain": "cluster.local"}, "--trust-domain needs --client-ca"),
+        ({"trust_domain": "spiffe://cluster.local"}, "--trust-domain is 'spiffe://cluster.local'; write what stands"),
         ({"deletion_grace": -0.1}, "--deletion-grace is -0.1; give 0 or more seconds"),
         ({"drain_seconds": -1.0}, "--drain-seconds is -1; give 0 to 3600 seconds"),
         ({"drain_seconds": float("inf")}, "--drain-seconds is inf; give 0 to 3600 seconds"),

@@ -6,6 +6,8 @@
     ├── SettingsError      a command line option or setting cannot be used
     ├── SourceError        objects cannot be read at all (not: one of them is faulty)
     ├── ProtocolError      an xDS client broke the protocol; its stream ends
+    │   ├── LimitError     it asks for more than one client may have
+    │   └── IdentityError  it is not who it says that it is, or does not say it in the way that is asked for
     └── AdminError         a running server cannot be asked for its state
 
 A fault in a user's object is never an exception: it is a `fairlead.problems.Problem`, a value, so that
@@ -27,6 +29,14 @@ class SourceError(FairleadError):
 
 class ProtocolError(FairleadError):
     """An xDS client sent what the protocol does not allow; its stream is ended with INVALID_ARGUMENT."""
+
+
+class LimitError(ProtocolError):
+    """An xDS client exceeds a limit; its stream is ended with RESOURCE_EXHAUSTED."""
+
+
+class IdentityError(ProtocolError):
+    """An xDS client may not have what it asks for; its stream is ended with PERMISSION_DENIED."""
 
 
 class AdminError(FairleadError):

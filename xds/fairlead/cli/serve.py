@@ -42,6 +42,21 @@ def serve(
     client_ca: Annotated[
         Path | None, typer.Option(help="PEM file: proxies must show a certificate of one of these CAs.")
     ] = None,
+    trust_domain: Annotated[
+        str,
+        typer.Option(
+            help="Proxies must show a SPIFFE id of this trust domain, for example cluster.local. Default: of any that "
+            "the CA vouches for."
+        ),
+    ] = "",
+    allow_unidentified_proxies: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unidentified-proxies",
+            help="Serve proxies whose certificate tells no namespace, or over TLS without --client-ca on an address "
+            "that other hosts can reach. Each is sent the private keys of the namespace that it names.",
+        ),
+    ] = False,
     allow_plaintext_secrets_off_host: Annotated[
         bool,
         typer.Option(
@@ -84,6 +99,8 @@ def serve(
             tls_certificate=tls_cert,
             tls_key=tls_key,
             client_authorities=client_ca,
+            trust_domain=trust_domain,
+            allow_unidentified_proxies=allow_unidentified_proxies,
             allow_plaintext_secrets_off_host=allow_plaintext_secrets_off_host,
             state_dir=state_dir or default_state_dir(paths),
             deletion_grace=deletion_grace,

@@ -12,10 +12,11 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, Generic
 
-from fairlead.errors import ProtocolError
+from fairlead.errors import LimitError, ProtocolError
 from fairlead.protocol.conversation import Conversation, Draft, RequestT
 from fairlead.protocol.events import Event, TypeStatus
 from fairlead.protocol.rules import REMOVAL_WAITS_FOR
+from fairlead.snapshot.limits import NAMES
 from fairlead.snapshot.messages import Node, Response
 from fairlead.snapshot.table import Snapshot
 from fairlead.snapshot.types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT
@@ -39,7 +40,7 @@ class Stream(ABC, Generic[RequestT]):
     # --- Input ---
 
     def receive(self, request: RequestT) -> None:
-        """Take in a request. Raises `ProtocolError` when the stream has to be ended for it.
+        """Take in a request. Raises `ProtocolError` when the stream has to be ended for it, `LimitError` among them.
 
         Types that are not served are ignored: a client that asks for one may need the others.
         """
@@ -54,6 +55,8 @@ class Stream(ABC, Generic[RequestT]):
         conversation = self._conversations.get(type_url)
         if conversation is not None:
             conversation.receive(request)
+            if (asked := len(conversation.subscription.names)) > NAMES:
+                raise LimitError(f"the stream asks for {asked} names of {type_url}; {NAMES} are allowed")
             return
         conversation = self._converse(type_url)
         conversation.receive(request)

@@ -7,7 +7,8 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import structlog
 
-from fairlead.errors import ProtocolError, SettingsError
+from fairlead.errors import IdentityError, LimitError, ProtocolError, SettingsError
+from fairlead.server.admission import Admission, Call, bounded, first_request
 from fairlead.server.connection import Connection, DeltaConnection, StateOfTheWorldConnection
 from fairlead.server.convergence import Progress
 from fairlead.server.drain import drain
@@ -46,6 +47,9 @@ _OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # A connection on which no TLS or HTTP/2 is spoken, or nothing is asked for.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 60_000),
     # A peer that has vanished is noticed within 50 seconds.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -61,7 +65,7 @@ _OPTIONS = (
 )
 
 
-class _Context(Protocol):
+class _Context(Call, Protocol):
     """A call as it is used here; grpc's own types leave out that `read` may tell that there is no more."""
 
     async def read(self) -> object: ...
@@ -69,8 +73,6 @@ class _Context(Protocol):
     async def write(self, message: bytes, /) -> None: ...
 
     async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
-
-    def peer(self) -> str: ...
 
 
 _METHODS: Mapping[str, tuple[Callable[[str, Progress, str], Connection], str]] = {
@@ -97,6 +99,7 @@ class XdsServer:
         listening_socket(settings.xds_address, "--xds-address").close()
         self._hub = hub
         self._settings = settings
+        self._admission = Admission(settings)
         self._credentials = server_credentials(settings)
         self._server = grpc.aio.server(handlers=[_Handlers(hub, self._serve)], options=_OPTIONS)
         self._stopping = False
@@ -140,16 +143,17 @@ class XdsServer:
 
     async def _serve(self, connection: Connection, context: _Context) -> None:
         try:
-            if isinstance(data := await context.read(), bytes):
-                connection.open(data)
-                self._connect(connection)
-                try:
-                    await _converse(connection, context)
-                finally:
-                    self._disconnect(connection)
+            async with self._admission.admit(context) as identity:
+                if isinstance(data := await first_request(context.read), bytes):
+                    connection.open(data, identity)
+                    self._connect(connection)
+                    try:
+                        await _converse(connection, context)
+                    finally:
+                        self._disconnect(connection)
         except ProtocolError as error:
-            log.warning("a client broke the protocol", peer=connection.peer, error=str(error))
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            self._admission.refused(connection.peer, error)
+            await _abort(context, _status_of(error), str(error))
         except _ServerStops:
             await _abort(context, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
         except Exception:
@@ -183,7 +187,10 @@ _LAST_WRITE = 5.0
 
 async def _converse(connection: Connection, context: _Context) -> None:
     """Read and write until both are done; raises what one of them raises."""
-    tasks = [asyncio.create_task(_read(connection, context)), asyncio.create_task(connection.write(context.write))]
+    tasks = [
+        asyncio.create_task(_read(connection, context)),
+        asyncio.create_task(connection.write(bounded(context.write))),
+    ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         if (failure := tasks[0].exception() if tasks[0] in done else None) is not None:
@@ -202,6 +209,15 @@ async def _read(connection: Connection, context: _Context) -> None:
     while isinstance(data := await context.read(), bytes):
         connection.receive(data)
     connection.complete()
+
+
+def _status_of(error: ProtocolError) -> grpc.StatusCode:
+    match error:
+        case LimitError():
+            return grpc.StatusCode.RESOURCE_EXHAUSTED
+        case IdentityError():
+            return grpc.StatusCode.PERMISSION_DENIED
+    return grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def _abort(context: _Context, code: grpc.StatusCode, text: str) -> None:

@@ -15,6 +15,7 @@ from fairlead.protocol.events import Acknowledged, Rejected
 from fairlead.protocol.sotw import StateOfTheWorldStream
 from fairlead.resolve.scope import Proxy
 from fairlead.server.convergence import Progress
+from fairlead.server.identity import Identity
 from fairlead.server.proxies import proxy_of
 from fairlead.server.refusals import Refusal, Refusals
 from fairlead.snapshot import types, wire
@@ -63,11 +64,11 @@ class Connection(ABC):
 
     # --- What the client says ---
 
-    def open(self, data: bytes) -> None:
+    def open(self, data: bytes, identity: Identity | None = None) -> None:
         """Take in the first request, which says who the client is; raises `ProtocolError` as `receive` does."""
         self.receive(data)
         self.node = self.stream.node or self.node
-        self.proxy = proxy_of(self.node, delta=self.variant is Variant.DELTA)
+        self.proxy = proxy_of(self.node, delta=self.variant is Variant.DELTA, identity=identity)
         self.progress.name = self.node.id
 
     def receive(self, data: bytes) -> None:

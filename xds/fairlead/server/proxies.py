@@ -3,12 +3,16 @@
 Istio's node ids (`type~ip~name.namespace~domain`) are understood; any other id is welcome, and means a gateway. What
 decides is in the metadata: `NAMESPACE`, `LABELS`, `ROLE`, `BIND_ADDRESS` and `VHDS`, as `fairlead bootstrap` writes
 them (https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
+
+All that is a claim. The namespace decides which Secrets a proxy is sent; so where a certificate tells it, it counts,
+and a claim of another one is refused. Role, labels and the rest choose among what the namespace may have.
 """
 
 import ipaddress
 
-from fairlead.errors import ProtocolError
+from fairlead.errors import IdentityError, LimitError, ProtocolError
 from fairlead.resolve.scope import Locality, Proxy, Role
+from fairlead.server.identity import Identity
 from fairlead.snapshot.messages import Node
 
 DEFAULT_NAMESPACE = "default"
@@ -18,15 +22,19 @@ _LONGEST_ID = 1024
 _EVERY_ADDRESS = ipaddress.ip_address("0.0.0.0")  # which listeners bind without being told
 
 
-def proxy_of(node: Node, *, delta: bool) -> Proxy:
+def proxy_of(node: Node, *, delta: bool, identity: Identity | None = None) -> Proxy:
     """The proxy that a node describes; `delta`: it speaks the variant of the protocol that VHDS needs.
 
-    Raises `ProtocolError` when the description cannot be used.
+    Raises `ProtocolError` when the description cannot be used, `IdentityError` among them: it contradicts `identity`.
     """
     if len(node.id) > _LONGEST_ID:
-        raise ProtocolError(f"the node id has {len(node.id)} characters; {_LONGEST_ID} are allowed")
+        raise LimitError(f"the node id has {len(node.id)} characters; {_LONGEST_ID} are allowed")
     metadata = node.metadata
-    role, namespace = _from_id(node.id)
+    role, id_namespace = _from_id(node.id)
+    named_namespace = _text(metadata.get("NAMESPACE"), "NAMESPACE")
+    if identity is not None:
+        for claimed, source in ((named_namespace, "node metadata NAMESPACE"), (id_namespace, "the node id")):
+            _check_claim(claimed, source, identity)
     if isinstance(named := metadata.get("ROLE"), str):
         try:
             role = Role(named)
@@ -39,7 +47,7 @@ def proxy_of(node: Node, *, delta: bool) -> Proxy:
         raise ProtocolError("node metadata LABELS is no mapping of texts")
     return Proxy(
         role=role,
-        namespace=_text(metadata.get("NAMESPACE"), "NAMESPACE") or namespace,
+        namespace=identity.namespace if identity is not None else named_namespace or id_namespace or DEFAULT_NAMESPACE,
         labels=frozenset((str(key), _text(value, f"LABELS.{key}")) for key, value in labels.items()),
         locality=Locality(node.region, node.zone, node.sub_zone),
         bind_address=_bind_address(_text(metadata.get("BIND_ADDRESS"), "BIND_ADDRESS")),
@@ -48,12 +56,20 @@ def proxy_of(node: Node, *, delta: bool) -> Proxy:
 
 
 def _from_id(node_id: str) -> tuple[Role, str]:
-    """Role and namespace that an Istio id names; those of a gateway in the default namespace for other ids."""
+    """Role and namespace that an Istio id names; the namespace is empty, and the role a gateway's, when it does not."""
     parts = node_id.split("~")
     if len(parts) != 4 or parts[0] not in _ISTIO_ROLES:
-        return Role.GATEWAY, DEFAULT_NAMESPACE
+        return Role.GATEWAY, ""
     _, dot, namespace = parts[2].rpartition(".")
-    return _ISTIO_ROLES[parts[0]], (namespace if dot else "") or DEFAULT_NAMESPACE
+    return _ISTIO_ROLES[parts[0]], namespace if dot else ""
+
+
+def _check_claim(claimed: str, source: str, identity: Identity) -> None:
+    if claimed and claimed != identity.namespace:
+        raise IdentityError(
+            f"{source} claims the namespace {claimed[:300]}, but the certificate of {identity.name} is for "
+            f"{identity.namespace}; correct the bootstrap, or issue a certificate for {claimed[:300]}"
+        )
 
 
 def _text(value: object, name: str) -> str:

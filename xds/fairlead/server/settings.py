@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fairlead.errors import SettingsError
+from fairlead.server.identity import TRUST_DOMAIN
 
 _LONGEST_DRAIN = 3600.0
 
@@ -57,6 +58,10 @@ class Settings:
     tls_key: Path | None = None
     client_authorities: Path | None = None
     """PEM file; set: clients must show a certificate of one of these CAs."""
+    trust_domain: str = ""
+    """Client certificates are of this SPIFFE trust domain; empty: of any that the CAs vouch for."""
+    allow_unidentified_proxies: bool = False
+    """Believe what clients from elsewhere say of themselves, where no certificate tells their namespace."""
     allow_plaintext_secrets_off_host: bool = False
     """Serve xDS, and with it private keys, in plaintext on an address that other hosts can reach."""
     state_dir: Path | None = None
@@ -74,13 +79,29 @@ class Settings:
             raise SettingsError("--tls-cert and --tls-key belong together")
         if self.client_authorities is not None and self.tls_certificate is None:
             raise SettingsError("--client-ca needs --tls-cert and --tls-key: clients show certificates in TLS only")
-        plaintext = self.tls_certificate is None
-        if plaintext and not self.xds_address.is_loopback and not self.allow_plaintext_secrets_off_host:
+        if self.trust_domain and not TRUST_DOMAIN.fullmatch(self.trust_domain):
             raise SettingsError(
-                f"--xds-address {self.xds_address} can be reached from other hosts, and private keys would travel in "
-                "plaintext; give --tls-cert, --tls-key and --client-ca, or --allow-plaintext-secrets-off-host"
+                f"--trust-domain is {self.trust_domain!r}; write what stands between spiffe:// and the next slash, "
+                "for example cluster.local"
             )
+        if self.trust_domain and self.client_authorities is None:
+            raise SettingsError("--trust-domain needs --client-ca: without it, no client shows a certificate")
+        if not self.xds_address.is_loopback:
+            self._check_reachable_from_elsewhere()
         if not self.deletion_grace >= 0:
             raise SettingsError(f"--deletion-grace is {self.deletion_grace:g}; give 0 or more seconds")
         if not 0 <= self.drain_seconds <= _LONGEST_DRAIN:
             raise SettingsError(f"--drain-seconds is {self.drain_seconds:g}; give 0 to {_LONGEST_DRAIN:g} seconds")
+
+    def _check_reachable_from_elsewhere(self) -> None:
+        if self.tls_certificate is None and not self.allow_plaintext_secrets_off_host:
+            raise SettingsError(
+                f"--xds-address {self.xds_address} can be reached from other hosts, and private keys would travel in "
+                "plaintext; give --tls-cert, --tls-key and --client-ca, or --allow-plaintext-secrets-off-host"
+            )
+        known = self.client_authorities is not None or self.allow_unidentified_proxies
+        if self.tls_certificate is not None and not known:
+            raise SettingsError(
+                f"--xds-address {self.xds_address} can be reached from other hosts, and whoever connects would be sent "
+                "the private keys of the namespace that he names; give --client-ca, or --allow-unidentified-proxies"
+            )

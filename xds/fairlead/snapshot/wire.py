@@ -17,6 +17,7 @@ from fairlead._pb.envoy.service.discovery.v3 import discovery_pb2
 from fairlead._pb.google.protobuf import struct_pb2
 from fairlead._pb.google.rpc import status_pb2
 from fairlead.errors import ProtocolError
+from fairlead.snapshot.limits import check_encoded, check_names
 from fairlead.snapshot.messages import DeltaDiscoveryRequest, DiscoveryRequest, ErrorDetail, Node, Response
 
 # Field numbers of google.protobuf.Any and of envoy/service/discovery/v3/discovery.proto.
@@ -152,11 +153,13 @@ def _resource_errors(response: Response) -> list[discovery_pb2.ResourceError]:
 
 
 def decode_discovery_request(data: bytes) -> DiscoveryRequest:
-    """Read an encoded `DiscoveryRequest`; raises `ProtocolError` when it is none."""
+    """Read an encoded `DiscoveryRequest`; raises `ProtocolError` when it is none, or holds too much."""
+    check_encoded(data)
     try:
         message = discovery_pb2.DiscoveryRequest.FromString(data)
     except DecodeError:
         raise ProtocolError("the request cannot be decoded as a DiscoveryRequest") from None
+    check_names(message.resource_names)
     return DiscoveryRequest(
         type_url=message.type_url,
         names=tuple(message.resource_names),
@@ -168,11 +171,18 @@ def decode_discovery_request(data: bytes) -> DiscoveryRequest:
 
 
 def decode_delta_discovery_request(data: bytes) -> DeltaDiscoveryRequest:
-    """Read an encoded `DeltaDiscoveryRequest`; raises `ProtocolError` when it is none."""
+    """Read an encoded `DeltaDiscoveryRequest`; raises `ProtocolError` when it is none, or holds too much."""
+    check_encoded(data)
     try:
         message = discovery_pb2.DeltaDiscoveryRequest.FromString(data)
     except DecodeError:
         raise ProtocolError("the request cannot be decoded as a DeltaDiscoveryRequest") from None
+    for names in (
+        message.resource_names_subscribe,
+        message.resource_names_unsubscribe,
+        message.initial_resource_versions,
+    ):
+        check_names(names)
     return DeltaDiscoveryRequest(
         type_url=message.type_url,
         subscribe=tuple(message.resource_names_subscribe),
