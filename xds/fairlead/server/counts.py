@@ -10,7 +10,8 @@ from fairlead.server.histogram import Histogram
 from fairlead.snapshot.types import SHORT_NAMES
 from fairlead.sources.base import Update
 
-_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.5, 1, 3, 5, 10, 20, 30)
+"""Those of Istio's, and finer ones before."""
 _BYTES = (10_000, 100_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000)
 
 _TRIGGERS = {
@@ -52,8 +53,6 @@ class Counts:
         """Waves, by what they were about."""
         self.updates: Counter[str] = Counter()
         """Changed objects, by what they are."""
-        self.loop_lag_seconds = Histogram(_SECONDS)
-        """How much later than it should something in the event loop has its turn."""
 
     def sent(self, type_url: str, size: int, seconds: float) -> None:
         """A response of `size` bytes was made and handed to the transport within that time."""
