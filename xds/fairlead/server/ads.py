@@ -160,7 +160,9 @@ class XdsServer:
                         self._disconnect(connection)
             except ProtocolError as error:
                 self._admission.refused(connection.peer, error)
-                await _abort(context, _status_of(error), str(error))
+                code = _status_of(error)
+                self._hub.counts.refused_stream(code.name.lower())
+                await _abort(context, code, str(error))
             except _ServerStops:
                 await _abort(context, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
             except Exception:

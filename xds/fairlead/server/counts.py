@@ -48,7 +48,7 @@ class Counts:
         self.internal_errors = 0
         """Streams that ended because of a fault of ours."""
         self.refused_streams: Counter[str] = Counter()
-        """Streams that were not served, by reason: a few fixed words."""
+        """Streams that were ended for what their clients did, by reason: a few fixed words."""
         self.triggers: Counter[str] = Counter()
         """Waves, by what they were about."""
         self.updates: Counter[str] = Counter()
@@ -61,7 +61,7 @@ class Counts:
         self.push_seconds[type_url].add(seconds)
 
     def refused_stream(self, reason: str) -> None:
-        """A stream was not served; `reason` is one of a few fixed words, for it becomes a label."""
+        """A stream was ended for what its client did; `reason` is one of a few words, for it becomes a label."""
         self.refused_streams[reason] += 1
 
     def wave(self, updates: Iterable[Update], *, proxies: bool) -> None:

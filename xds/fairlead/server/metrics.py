@@ -98,7 +98,12 @@ class Metrics(Collector):
         yield self._counter(
             "pilot_total_xds_internal_errors", "Streams that ended by a fault of Fairlead's", counts.internal_errors
         )
-        yield _counter("fairlead_refused_streams", "Streams that were not served", counts.refused_streams, "reason")
+        yield _counter(
+            "fairlead_refused_streams",
+            "Streams that were ended for what their client did",
+            counts.refused_streams,
+            "reason",
+        )
         change = self._hub.convergence.last_change()
         yield GaugeMetricFamily(
             "fairlead_last_change_waiting",
