@@ -12,9 +12,14 @@ from typing import Any
 import grpc
 import pytest
 import trustme
-from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DiscoveryResponse
+from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryRequest,
+    DiscoveryResponse,
+)
 from fairlead.errors import SettingsError
-from fairlead.server.ads import XdsServer
+from fairlead.server.ads import _SERVICES, XdsServer
 from fairlead.server.connection import Connection
 from fairlead.server.hub import Hub
 from fairlead.server.settings import Address, Settings
@@ -119,6 +124,23 @@ async def test_a_very_large_node(server: Server) -> None:
     async with stream(server) as call:
         await call.write(first_request(metadata=metadata).SerializeToString())
         assert CLUSTER.encode() in await call.read()
+
+
+@pytest.mark.parametrize("service_name", sorted(service for service in _SERVICES if "Aggregated" not in service))
+async def test_a_service_of_one_type(server: Server, service_name: str) -> None:
+    """Requests need not name the type, and what does not exist is told at once."""
+    state_of_the_world, incremental, type_url = _SERVICES[service_name]
+    if state_of_the_world:
+        async with stream(server, f"/{service_name}/{state_of_the_world}") as call:
+            await call.write(DiscoveryRequest(resource_names=["none"]).SerializeToString())
+            answer = DiscoveryResponse.FromString(await call.read())
+            assert answer.type_url == type_url
+            assert answer.resources or answer.resource_errors
+    async with stream(server, f"/{service_name}/{incremental}") as call:
+        await call.write(DeltaDiscoveryRequest(resource_names_subscribe=["none"]).SerializeToString())
+        delta = DeltaDiscoveryResponse.FromString(await call.read())
+        assert delta.type_url == type_url
+        assert delta.resources or delta.removed_resources
 
 
 async def test_an_unknown_method(server: Server) -> None:

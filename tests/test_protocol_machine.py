@@ -22,8 +22,10 @@ from fairlead.snapshot.table import Snapshot, Variant
 from fairlead.snapshot.types import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    EXTENSION_CONFIG,
     LISTENER,
     ROUTE_CONFIGURATION,
+    RUNTIME,
     SECRET,
     VIRTUAL_HOST,
 )
@@ -39,6 +41,8 @@ NAMES = {
     LISTENER: ("L", "M"),
     ROUTE_CONFIGURATION: ("R", "Q"),
     VIRTUAL_HOST: ("R/a", "R/b", "Q/a"),
+    EXTENSION_CONFIG: ("F",),
+    RUNTIME: ("X",),
 }
 WILDCARD_TYPES = (CLUSTER, LISTENER)
 RESPONSES_TO_SETTLE = 60

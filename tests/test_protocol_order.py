@@ -98,6 +98,23 @@ STATE_OF_THE_WORLD = {
         ask eds B
         ack cds
     """,
+    "a filter stays until the listener that left it is acknowledged": """
+        have lds L=1; ecds F=1
+        ask lds                     -> lds L=1
+        ask ecds F                  -> ecds F=1
+        ack lds
+        ack ecds
+        have lds L=2; ecds F=-      -> lds L=2
+        ack lds                     -> ecds F=empty
+        nack ecds
+    """,
+    "filters and runtime settings that do not exist are told to be none, and come when they do": """
+        ask rtds X                  -> rtds X=empty
+        ask ecds F                  -> ecds F=empty
+        nack ecds
+        ack rtds
+        have rtds X=1; ecds F=1     -> ecds F=1 | rtds X=1
+    """,
     "a route whose removal cannot be told holds up nothing": """
         have cds A=1; rds R=A
         ask cds                     -> cds A=1
@@ -201,6 +218,24 @@ DELTA = {
         ask cds A:1 B:1             -> cds A=2 | eds A=1
         ack eds
         ack cds
+    """,
+    "a filter stays until the listener that left it is acknowledged": """
+        have lds L=1; ecds F=1
+        ask lds                     -> lds L=1
+        ask ecds +F                 -> ecds F=1
+        ack lds
+        ack ecds
+        have lds L=2; ecds F=-      -> lds L=2
+        ack lds                     -> ecds F=empty
+        nack ecds
+        ask ecds -F
+    """,
+    "filters and runtime settings that do not exist are told to be none, and come when they do": """
+        ask rtds +X                 -> rtds X=empty
+        ask ecds +F                 -> ecds F=empty
+        nack ecds
+        ack rtds
+        have rtds X=1; ecds F=1     -> ecds F=1 | rtds X=1
     """,
     "a cluster stays until the route that left it is acknowledged, its endpoints until it is gone": """
         have cds A=1; eds A=1; lds L=1; rds R=A

@@ -5,7 +5,8 @@
     have cds A=2; rds R=- -> cds A=2 | rds -R  several types in one change; several responses in their order
 
 Contents are short words that stand for a body. In responses, `A=1` is a resource, `A=empty` one without anything but
-its name, `A=~` an entry without a body, `-A` a removal, `!A` an error, and `(empty)` a response without anything.
+its name (of `ecds`, one to be refused), `A=~` an entry without a body, `-A` a removal, `!A` an error, and `(empty)` a
+response without anything.
 
 Requests (`version` and `nonce` are those of the newest response that the client has seen, unless said otherwise):
 
@@ -27,10 +28,11 @@ from fairlead._pb.envoy.service.discovery.v3 import discovery_pb2
 from fairlead.protocol.delta import DeltaStream
 from fairlead.protocol.sotw import StateOfTheWorldStream
 from fairlead.snapshot import wire
+from fairlead.snapshot.absent import refused_extension_config
 from fairlead.snapshot.messages import DeltaDiscoveryRequest, DiscoveryRequest, ErrorDetail, Response
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Snapshot, Variant
-from fairlead.snapshot.types import SHORT_NAMES
+from fairlead.snapshot.types import EXTENSION_CONFIG, SHORT_NAMES
 
 TYPES = {short: type_url for type_url, short in SHORT_NAMES.items()}
 
@@ -39,6 +41,8 @@ _ERROR = ErrorDetail(13, "refused")
 
 
 def resource(type_url: str, name: str, content: str) -> Resource:
+    if type_url == EXTENSION_CONFIG and content == "empty":
+        return refused_extension_config(name)
     body = wire.length_delimited(1, name.encode())
     if content != "empty":
         body += wire.length_delimited(_CONTENT_FIELD, content.encode())

@@ -5,13 +5,20 @@ Sources: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, and 
 
 from collections.abc import Callable, Mapping
 
-from fairlead.snapshot.absent import empty_cluster_load_assignment, empty_route_configuration
+from fairlead.snapshot.absent import (
+    empty_cluster_load_assignment,
+    empty_route_configuration,
+    empty_runtime,
+    refused_extension_config,
+)
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.types import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
+    EXTENSION_CONFIG,
     LISTENER,
     ROUTE_CONFIGURATION,
+    RUNTIME,
     SECRET,
     VIRTUAL_HOST,
 )
@@ -33,16 +40,19 @@ own gRPC client takes messages of any size."""
 
 REMOVAL_WAITS_FOR: Mapping[str, tuple[str, ...]] = {
     ROUTE_CONFIGURATION: (LISTENER,),
-    CLUSTER: (LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST),
+    CLUSTER: (EXTENSION_CONFIG, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST),
     CLUSTER_LOAD_ASSIGNMENT: (CLUSTER,),
-    SECRET: (CLUSTER, LISTENER),
+    EXTENSION_CONFIG: (LISTENER,),
+    SECRET: (CLUSTER, EXTENSION_CONFIG, LISTENER),
 }
 """Make before break, the second half: a removal of the type waits until the types that can refer to it have been sent
 and acknowledged. A cluster that is removed while a route still uses it answers 503."""
 
 EMPTY: Mapping[str, Callable[[str], Resource]] = {
     CLUSTER_LOAD_ASSIGNMENT: empty_cluster_load_assignment,
+    EXTENSION_CONFIG: refused_extension_config,
     ROUTE_CONFIGURATION: empty_route_configuration,
+    RUNTIME: empty_runtime,
 }
-"""Types whose absence is told by an empty resource of the name that was asked for. Of other types, names are in
-`removed_resources` (delta) or in `resource_errors` only, which Envoy ignores."""
+"""Types whose absence is told by a resource of the name that was asked for, which holds nothing. Of other types, names
+are in `removed_resources` (delta) or in `resource_errors` only, which Envoy ignores."""

@@ -1,7 +1,6 @@
 """xDS over gRPC: every service and variant of the protocol, on raw bytes."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
@@ -40,6 +39,12 @@ _SERVICES: Mapping[str, tuple[str, str, str]] = {
     "envoy.service.route.v3.RouteDiscoveryService": ("StreamRoutes", "DeltaRoutes", types.ROUTE_CONFIGURATION),
     "envoy.service.route.v3.VirtualHostDiscoveryService": ("", "DeltaVirtualHosts", types.VIRTUAL_HOST),
     "envoy.service.secret.v3.SecretDiscoveryService": ("StreamSecrets", "DeltaSecrets", types.SECRET),
+    "envoy.service.extension.v3.ExtensionConfigDiscoveryService": (
+        "StreamExtensionConfigs",
+        "DeltaExtensionConfigs",
+        types.EXTENSION_CONFIG,
+    ),
+    "envoy.service.runtime.v3.RuntimeDiscoveryService": ("StreamRuntime", "DeltaRuntime", types.RUNTIME),
 }
 """Service -> its methods for the state of the world and for delta, and its type; empty: all types on one stream."""
 
@@ -51,10 +56,6 @@ _OPTIONS = (
     # A connection on which no TLS or HTTP/2 is spoken, or nothing is asked for.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 60_000),
-    # Clients show their certificate anew once in a while, by when they may have another one or be let in no more; and
-    # what a client that does not read has been sent is not held for ever. One that comes back is sent what is new only.
-    ("grpc.max_connection_age_ms", 3_600_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
     # A peer that has vanished is noticed within 50 seconds.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -147,10 +148,8 @@ class XdsServer:
         await closing
 
     async def _serve(self, connection: Connection, context: _Context) -> None:
-        # It counts until its end has been told: before, gRPC holds what the client has not taken in.
-        async with contextlib.AsyncExitStack() as place:
-            try:
-                identity = await place.enter_async_context(self._admission.admit(context))
+        try:
+            async with self._admission.admit(context) as identity:
                 if isinstance(data := await first_request(context.read), bytes):
                     connection.open(data, identity)
                     self._connect(connection)
@@ -158,17 +157,15 @@ class XdsServer:
                         await _converse(connection, context)
                     finally:
                         self._disconnect(connection)
-            except ProtocolError as error:
-                self._admission.refused(connection.peer, error)
-                code = _status_of(error)
-                self._hub.counts.refused_stream(code.name.lower())
-                await _abort(context, code, str(error))
-            except _ServerStops:
-                await _abort(context, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
-            except Exception:
-                self._hub.counts.internal_errors += 1
-                log.exception("a stream failed", proxy=connection.node.id, peer=connection.peer)
-                await _abort(context, grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
+        except ProtocolError as error:
+            self._admission.refused(connection.peer, error)
+            await _abort(context, _status_of(error), str(error))
+        except _ServerStops:
+            await _abort(context, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
+        except Exception:
+            self._hub.counts.internal_errors += 1
+            log.exception("a stream failed", proxy=connection.node.id, peer=connection.peer)
+            await _abort(context, grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
 
     def _connect(self, connection: Connection) -> None:
         self.connections.add(connection)

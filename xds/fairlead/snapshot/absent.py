@@ -1,15 +1,27 @@
 """What stands for a resource that does not exist, where Envoy would otherwise wait for it.
 
-A cluster warms until its endpoints come, and a listener until its routes do, for 15 seconds by default. Told that
-there are none, as an empty resource of that name, both are ready at once and answer 503 or 404.
+A cluster warms until its endpoints come, a listener until its routes and filters do, and a layer of the runtime until
+its settings come, for 15 seconds by default. Told that there are none, as an empty resource of that name, all are ready
+at once; cluster and listener answer 503 and 404.
+
+Only for a filter there is no empty resource. Told by a removal that there is none, Envoy 1.40 waits for ever; but one
+that it refuses ends the wait. Then its default configuration is used if the listener has one, else requests are
+answered with 500; and a filter that Envoy has had before stays as it was.
 """
 
 from fairlead.snapshot import wire
 from fairlead.snapshot.resource import Resource
-from fairlead.snapshot.types import CLUSTER_LOAD_ASSIGNMENT, ROUTE_CONFIGURATION
+from fairlead.snapshot.types import CLUSTER_LOAD_ASSIGNMENT, EXTENSION_CONFIG, ROUTE_CONFIGURATION, RUNTIME
 
 _NAME_FIELD = 1
-"""Of `ClusterLoadAssignment.cluster_name` and of `RouteConfiguration.name`."""
+"""Of `ClusterLoadAssignment.cluster_name`, and of `name` of the other types."""
+_TYPED_CONFIG_FIELD = 2
+"""Of `TypedExtensionConfig`."""
+_TYPE_URL_FIELD = 1
+"""Of `google.protobuf.Any`."""
+
+NO_FILTER = "type.googleapis.com/fairlead.FilterDoesNotExist"
+"""The type of the filter that stands for one that does not exist: Envoy quotes it when it refuses it."""
 
 
 def empty_cluster_load_assignment(name: str) -> Resource:
@@ -20,6 +32,18 @@ def empty_cluster_load_assignment(name: str) -> Resource:
 def empty_route_configuration(name: str) -> Resource:
     """A RouteConfiguration without virtual hosts."""
     return _nothing_but_name(ROUTE_CONFIGURATION, name)
+
+
+def empty_runtime(name: str) -> Resource:
+    """A Runtime layer without settings."""
+    return _nothing_but_name(RUNTIME, name)
+
+
+def refused_extension_config(name: str) -> Resource:
+    """A TypedExtensionConfig of a type that no proxy has."""
+    no_filter = wire.length_delimited(_TYPE_URL_FIELD, NO_FILTER.encode())
+    body = wire.length_delimited(_NAME_FIELD, name.encode()) + wire.length_delimited(_TYPED_CONFIG_FIELD, no_filter)
+    return Resource(EXTENSION_CONFIG, name, body)
 
 
 def _nothing_but_name(type_url: str, name: str) -> Resource:

@@ -12,8 +12,21 @@ SECRET = _PREFIX + "envoy.extensions.transport_sockets.tls.v3.Secret"
 LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE_CONFIGURATION = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
 VIRTUAL_HOST = _PREFIX + "envoy.config.route.v3.VirtualHost"
+EXTENSION_CONFIG = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
+"""A filter that a listener leaves to discovery. Nothing is served under this type and the next yet."""
+RUNTIME = _PREFIX + "envoy.service.runtime.v3.Runtime"
+"""A layer of Envoy's runtime settings."""
 
-SEND_ORDER = (CLUSTER, CLUSTER_LOAD_ASSIGNMENT, SECRET, LISTENER, ROUTE_CONFIGURATION, VIRTUAL_HOST)
+SEND_ORDER = (
+    CLUSTER,
+    CLUSTER_LOAD_ASSIGNMENT,
+    SECRET,
+    EXTENSION_CONFIG,
+    LISTENER,
+    ROUTE_CONFIGURATION,
+    VIRTUAL_HOST,
+    RUNTIME,
+)
 
 SHORT_NAMES = {
     CLUSTER: "cds",
@@ -22,5 +35,7 @@ SHORT_NAMES = {
     LISTENER: "lds",
     ROUTE_CONFIGURATION: "rds",
     VIRTUAL_HOST: "vhds",
+    EXTENSION_CONFIG: "ecds",
+    RUNTIME: "rtds",
 }
 """Names for people and metrics."""
