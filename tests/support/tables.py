@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
-from typing import cast
 
 from fairlead.server.ads import XdsServer
 from fairlead.server.groups import Subscriber
@@ -10,33 +9,35 @@ from fairlead.server.hub import Hub
 from fairlead.server.settings import Address, Settings
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Snapshot
+from fairlead.sources.files.source import FilesSource
 
 
-class Tables:
-    """Offers all streams the same tables. To the server it is what a hub is."""
+class Tables(Hub):
+    """Offers all streams the same tables. No objects are read; the rest of the server takes it for a hub at work."""
 
     def __init__(self) -> None:
+        super().__init__(FilesSource([]))
         self.snapshot = Snapshot("all")
-        self._streams: set[Subscriber] = set()
+        self._subscribers: set[Subscriber] = set()
 
     def connect(self, subscriber: Subscriber) -> None:
-        self._streams.add(subscriber)
+        self._subscribers.add(subscriber)
         subscriber.offer(self.snapshot)
 
     def disconnect(self, subscriber: Subscriber) -> None:
-        self._streams.discard(subscriber)
+        self._subscribers.discard(subscriber)
 
     def put(self, type_url: str, content: Mapping[str, Resource | None]) -> None:
         """Put resources, or remove those that are None, and tell."""
         self.snapshot.tables[type_url].update(content)
-        for subscriber in self._streams:
+        for subscriber in self._subscribers:
             subscriber.wake()
 
 
 @contextlib.asynccontextmanager
 async def serving(tables: Tables, port: int = 0) -> AsyncIterator[XdsServer]:
     """The server at work, on any loopback port unless told which."""
-    server = XdsServer(cast(Hub, tables), Settings(paths=(), xds_address=Address("127.0.0.1", port)))
+    server = XdsServer(tables, Settings(paths=(), xds_address=Address("127.0.0.1", port)))
     await server.start()
     try:
         yield server

@@ -1,4 +1,4 @@
-"""Small questions about a certificate on the wire."""
+"""Small questions about certificates that are on the wire."""
 
 from datetime import datetime
 
@@ -11,5 +11,5 @@ def serial_of(der: bytes) -> str:
 
 
 def end_of(pem: bytes) -> datetime:
-    """The last instant of validity of a certificate in PEM, UTC."""
-    return x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    """The last instant, UTC, at which all certificates in PEM are valid."""
+    return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(pem))

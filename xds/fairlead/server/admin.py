@@ -1,9 +1,10 @@
-"""The admin endpoint: health, readiness, status. It tells nothing secret, and binds loopback by default."""
+"""The admin endpoint: health, readiness, and pages about the server. It tells nothing secret; loopback by default."""
 
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import uvicorn
 from starlette.applications import Starlette
@@ -16,17 +17,46 @@ from fairlead.server.settings import Address
 from fairlead.status import ServerStatus
 
 
+class NothingToShowError(LookupError):
+    """A page has nothing to show for the parameters that it was asked with; the message says why."""
+
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Something to read at a path."""
+
+    path: str
+    title: str
+    """What it shows, for the list of all pages."""
+    look: Callable[[Mapping[str, str]], Callable[[], bytes]]
+    """Looks at the state of the server; is given the parameters of the query.
+
+    What it returns is called in a thread, because long lists take their time to be written, and must touch no state.
+    Raises `NothingToShowError`."""
+    media_type: str = JSON
+
+
 class AdminServer:
-    """An HTTP server in the event loop that `is_ready` and `status` belong to.
+    """An HTTP server in the event loop that `is_ready`, `status` and the pages belong to.
 
     ==============  ============================================================================
+    ``/``           a list of all pages, as text
     ``/healthz``    200: the event loop lives
     ``/ready``      200 when all objects have been read and translated once; 503 before, and while the server stops
     ``/status``     `fairlead.status.ServerStatus` as JSON
     ==============  ============================================================================
     """
 
-    def __init__(self, address: Address, is_ready: Callable[[], bool], status: Callable[[], ServerStatus]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        is_ready: Callable[[], bool],
+        status: Callable[[], ServerStatus],
+        pages: Iterable[Page] = (),
+    ) -> None:
         """Opens the port; raises `SettingsError` when it cannot be had."""
         self._socket = listening_socket(address, "--admin-address")
         self.address = Address(address.host, self._socket.getsockname()[1])
@@ -39,12 +69,20 @@ class AdminServer:
                 return PlainTextResponse("ready\n")
             return PlainTextResponse("not ready\n", status_code=503)
 
-        async def show_status(_: Request) -> Response:
-            # Long lists of proxies take their time to be encoded.
-            text = await asyncio.to_thread(lambda found: json.dumps(found.as_json()), status())
-            return Response(text, media_type="application/json")
+        shown = [Page("/status", "what `fairlead status` shows", lambda _: _status(status())), *pages]
+        listed = [
+            ("/healthz", "the process lives"),
+            ("/ready", "it serves"),
+            *((page.path, page.title) for page in shown),
+        ]
+        index = "".join(f"{path:24}{title}\n" for path, title in listed)
 
-        routes = [Route("/healthz", healthz), Route("/ready", ready), Route("/status", show_status)]
+        async def show_index(_: Request) -> Response:
+            return PlainTextResponse(index)
+
+        routes = [Route("/healthz", healthz), Route("/ready", ready)]
+        routes += [Route(path, show_index) for path in ("/", "/debug", "/debug/list")]
+        routes += [Route(page.path, _endpoint(page)) for page in shown]
         config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off", server_header=False)
         self._server = _Server(config)
 
@@ -55,6 +93,21 @@ class AdminServer:
     def stop(self) -> None:
         """Let `run` return."""
         self._server.should_exit = True
+
+
+def _endpoint(page: Page) -> Callable[[Request], Awaitable[Response]]:
+    async def show(request: Request) -> Response:
+        try:
+            write = page.look(request.query_params)
+        except NothingToShowError as error:
+            return PlainTextResponse(f"{error}\n", status_code=404)
+        return Response(await asyncio.to_thread(write), media_type=page.media_type)
+
+    return show
+
+
+def _status(found: ServerStatus) -> Callable[[], bytes]:
+    return lambda: json.dumps(found.as_json()).encode()
 
 
 class _Server(uvicorn.Server):

@@ -1,6 +1,7 @@
 """xDS over gRPC: every service and variant of the protocol, on raw bytes."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn, Protocol
 
@@ -56,6 +57,10 @@ _OPTIONS = (
     # A connection on which no TLS or HTTP/2 is spoken, or nothing is asked for.
     ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_connection_idle_ms", 60_000),
+    # Clients show their certificate anew once in a while, by when they may have another one or be let in no more; and
+    # what a client that does not read has been sent is not held for ever. One that comes back is sent what is new only.
+    ("grpc.max_connection_age_ms", 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
     # A peer that has vanished is noticed within 50 seconds.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -148,8 +153,10 @@ class XdsServer:
         await closing
 
     async def _serve(self, connection: Connection, context: _Context) -> None:
-        try:
-            async with self._admission.admit(context) as identity:
+        # It counts until its end has been told: before, gRPC holds what the client has not taken in.
+        async with contextlib.AsyncExitStack() as place:
+            try:
+                identity = await place.enter_async_context(self._admission.admit(context))
                 if isinstance(data := await first_request(context.read), bytes):
                     connection.open(data, identity)
                     self._connect(connection)
@@ -157,15 +164,17 @@ class XdsServer:
                         await _converse(connection, context)
                     finally:
                         self._disconnect(connection)
-        except ProtocolError as error:
-            self._admission.refused(connection.peer, error)
-            await _abort(context, _status_of(error), str(error))
-        except _ServerStops:
-            await _abort(context, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
-        except Exception:
-            self._hub.counts.internal_errors += 1
-            log.exception("a stream failed", proxy=connection.node.id, peer=connection.peer)
-            await _abort(context, grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
+            except ProtocolError as error:
+                self._admission.refused(connection.peer, error)
+                code = _status_of(error)
+                self._hub.counts.refused_stream(code.name.lower())
+                await _abort(context, code, str(error))
+            except _ServerStops:
+                await _abort(context, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
+            except Exception:
+                self._hub.counts.internal_errors += 1
+                log.exception("a stream failed", proxy=connection.node.id, peer=connection.peer)
+                await _abort(context, grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
 
     def _connect(self, connection: Connection) -> None:
         self.connections.add(connection)

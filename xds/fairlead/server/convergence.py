@@ -103,11 +103,14 @@ class Progress:
         "_queued",
         "_refused",
         "name",
+        "refused_types",
     )
 
     def __init__(self, convergence: Convergence) -> None:
         self.name = ""
         """Of the proxy, for people."""
+        self.refused_types: frozenset[str] = frozenset()
+        """Of which it has refused something at any time."""
         self._convergence = convergence
         self._in_flight: dict[str, float] = {}
         """Types of which a response has not been answered -> when that was made."""
@@ -162,6 +165,7 @@ class Progress:
         began = self._in_flight.pop(type_url, 0.0)
         if refused:
             self.counts.rejects[type_url] += 1
+            self.refused_types |= {type_url}
         if self._change is not None and began >= self._change.published:
             self._acknowledged[type_url] = time.monotonic()
             self._refused |= refused

@@ -10,7 +10,8 @@ from fairlead.server.histogram import Histogram
 from fairlead.snapshot.types import SHORT_NAMES
 from fairlead.sources.base import Update
 
-_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
+_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.5, 1, 3, 5, 10, 20, 30)
+"""Those of Istio's, and finer ones before."""
 _BYTES = (10_000, 100_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000)
 
 _TRIGGERS = {
@@ -47,13 +48,11 @@ class Counts:
         self.internal_errors = 0
         """Streams that ended because of a fault of ours."""
         self.refused_streams: Counter[str] = Counter()
-        """Streams that were not served, by reason: a few fixed words."""
+        """Streams that were ended for what their clients did, by reason: a few fixed words."""
         self.triggers: Counter[str] = Counter()
         """Waves, by what they were about."""
         self.updates: Counter[str] = Counter()
         """Changed objects, by what they are."""
-        self.loop_lag_seconds = Histogram(_SECONDS)
-        """How much later than it should something in the event loop has its turn."""
 
     def sent(self, type_url: str, size: int, seconds: float) -> None:
         """A response of `size` bytes was made and handed to the transport within that time."""
@@ -62,7 +61,7 @@ class Counts:
         self.push_seconds[type_url].add(seconds)
 
     def refused_stream(self, reason: str) -> None:
-        """A stream was not served; `reason` is one of a few fixed words, for it becomes a label."""
+        """A stream was ended for what its client did; `reason` is one of a few words, for it becomes a label."""
         self.refused_streams[reason] += 1
 
     def wave(self, updates: Iterable[Update], *, proxies: bool) -> None:

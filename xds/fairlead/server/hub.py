@@ -11,7 +11,7 @@ A fault of our own in a wave is logged, and what it concerns stays as it was; al
 import asyncio
 import contextlib
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import structlog
 
@@ -22,7 +22,7 @@ from fairlead.server.convergence import Convergence
 from fairlead.server.counts import Counts
 from fairlead.server.fleet import Fleet, selections
 from fairlead.server.groups import Group, GroupKey, Groups, Subscriber
-from fairlead.server.problems import Problems
+from fairlead.server.problems import ProblemCounts, Problems
 from fairlead.sources.base import Source, Update
 from fairlead.world import World
 
@@ -213,6 +213,16 @@ class Hub:
             await self._in_slices(self._groups.drop_unused())
         await self._in_slices(self._problems.tell())
         return True
+
+    @property
+    def groups(self) -> Iterable[Group]:
+        """All groups of streams that are offered the same."""
+        return self._groups
+
+    @property
+    def problem_counts(self) -> ProblemCounts:
+        """How many problems there are, and were."""
+        return self._problems.counts()
 
     def problems(self) -> list[Problem]:
         """What is wrong now, with places."""

@@ -62,6 +62,15 @@ class _Watch:
         self._changes.close()
 
 
+class ProblemCounts(NamedTuple):
+    """Numbers of problems."""
+
+    present: Counter[tuple[Severity, str]]
+    """Now, by severity and code."""
+    appeared: Counter[tuple[Severity, str]]
+    """Since the start, by severity and kind of the object at fault."""
+
+
 class Problems:
     """All problems of a server."""
 
@@ -82,11 +91,17 @@ class Problems:
         """Those whose count has changed since they were told."""
         self._told: dict[_Identity, Problem] = {}
         """As they were told, with places."""
+        self._appeared: Counter[tuple[Severity, str]] = Counter()
 
     def present(self) -> list[Problem]:
         """What is wrong now, with places, in the order of files."""
         derived = (identity.problem for identity in self._told if not identity.file)
         return in_order((*self._of_source, *map(self._place, derived)))
+
+    def counts(self) -> ProblemCounts:
+        """How many there are, and were."""
+        present = Counter((problem.severity, problem.code) for problem in self._told.values())
+        return ProblemCounts(present, self._appeared)
 
     # --- Finding ---
 
@@ -158,6 +173,7 @@ class Problems:
                 yield
         for problem in in_order(appeared):
             self._told[appeared[problem]] = problem
+            self._appeared[problem.severity, problem.key.kind if problem.key else ""] += 1
             level = log.error if problem.severity is Severity.ERROR else log.warning
             level(problem.message, **_fields(problem), hint=problem.hint)
             yield

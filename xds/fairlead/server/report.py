@@ -52,6 +52,17 @@ def _proxy_status(connection: Connection, locate: _Locate, now: float) -> ProxyS
     )
 
 
+def lacking(connection: Connection) -> list[str]:
+    """The types of which a client lacks what it has refused."""
+    if not connection.progress.refused_types:
+        return []
+    return [
+        type_url
+        for type_url, status in connection.stream.status().items()
+        if _type_status(connection, type_url, status, lambda _: None).state is SyncState.REJECTED
+    ]
+
+
 def _type_status(connection: Connection, type_url: str, status: TypeStatus, locate: _Locate) -> ProxyTypeStatus:
     snapshot = connection.snapshot
     refusal = None if snapshot is None else connection.refusals.present(snapshot.tables[type_url], status)

@@ -1,7 +1,6 @@
 """A server from start to end: read all objects, open the ports, serve, drain."""
 
 import asyncio
-import contextlib
 import gc
 import signal
 import sys
@@ -14,6 +13,7 @@ from fairlead.server import systemd
 from fairlead.server.admin import AdminServer
 from fairlead.server.ads import XdsServer
 from fairlead.server.hub import Hub
+from fairlead.server.pages import pages
 from fairlead.server.report import server_status
 from fairlead.server.settings import Address, Settings
 from fairlead.server.telemetry import configure_logs
@@ -42,15 +42,17 @@ async def _serve(settings: Settings, source: Source) -> None:
     hub = Hub(source, strict_secret_names=settings.strict_secret_names)
     xds = XdsServer(hub, settings)
     stop = _stop_on_signals()
+    watchdog = _watchdog()
     admin = AdminServer(
         settings.admin_address,
         lambda: hub.ready.is_set() and not stop.is_set(),
         lambda: server_status(hub, xds),
+        pages(hub, xds, watchdog),
     )
     administration = asyncio.create_task(admin.run())
     opening = asyncio.create_task(_open(hub, xds, admin.address, settings))
     tasks = {asyncio.create_task(hub.run()), administration, opening, asyncio.create_task(stop.wait())}
-    with _watched():
+    with watchdog.watching():
         try:
             running = tasks
             while not stop.is_set():
@@ -90,11 +92,11 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _watched() -> contextlib.AbstractContextManager[None]:
+def _watchdog() -> Watchdog:
     limit = systemd.watchdog_seconds()
     # Half of it, as systemd advises.
     interval = 1.0 if limit is None else min(1.0, limit / 2)
-    return Watchdog(lambda: systemd.notify(systemd.ALIVE), interval=interval).watching()
+    return Watchdog(lambda: systemd.notify(systemd.ALIVE), interval=interval)
 
 
 async def _open(hub: Hub, xds: XdsServer, admin: Address, settings: Settings) -> None:
