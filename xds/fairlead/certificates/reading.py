@@ -11,5 +11,17 @@ def serial_of(der: bytes) -> str:
 
 
 def end_of(pem: bytes) -> datetime:
-    """The last instant, UTC, at which all certificates in PEM are valid."""
+    """The last instant, UTC, at which all certificates in PEM are valid; raises `ValueError` when one is none."""
     return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(pem))
+
+
+def hosts_of(pem: bytes) -> list[str]:
+    """The DNS names and IP addresses of a certificate in PEM; raises `ValueError` when it cannot be read."""
+    try:
+        names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return [
+        *names.value.get_values_for_type(x509.DNSName),
+        *map(str, names.value.get_values_for_type(x509.IPAddress)),
+    ]

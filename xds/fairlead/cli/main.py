@@ -8,6 +8,7 @@ import typer
 from fairlead.cli.bootstrap import bootstrap
 from fairlead.cli.check import check
 from fairlead.cli.demo import demo
+from fairlead.cli.pki import pki
 from fairlead.cli.render import render
 from fairlead.cli.serve import serve
 from fairlead.cli.status import status
@@ -22,6 +23,7 @@ app = typer.Typer(
 )
 for command in (serve, check, render, status, bootstrap, demo):
     app.command()(command)
+app.add_typer(pki, name="pki")
 
 
 def _show_version(asked: bool) -> None:

@@ -43,6 +43,22 @@ FIRST_REQUEST_WITHIN = 15.0
 WRITE_WITHIN = 60.0
 """Seconds that a client has to take in one response."""
 
+HANDSHAKE_WITHIN = 10.0
+"""Seconds from a connection's beginning until TLS and HTTP/2 are spoken on it."""
+
+IDLE_CONNECTION = 60.0
+"""Seconds that a connection may be without a stream."""
+
+CONNECTION_AGE = 3600.0
+"""Seconds, a tenth more or less, after which clients have to connect anew. They show their certificate then, by when
+they may have another one, or be let in no more; those that are served in delta are sent what is new only."""
+
+CONNECTION_END = 30.0
+"""Seconds that the streams of a connection of that age go on at most."""
+
+REQUEST_BYTES = 64 << 20
+"""Size of a request. The first one after a reconnect names all that the proxy holds."""
+
 THIS_HOST = "this host"
 
 _PEERS_REMEMBERED = 1000
@@ -159,6 +175,17 @@ class _Peer:
     def is_idle(self, now: float) -> bool:
         """Whether it is as if it had never come."""
         return not self.streams and self._next <= now - self._burst
+
+
+def connection_limits() -> list[tuple[str, int]]:
+    """What gRPC sees to itself, as options of a server."""
+    return [
+        ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_WITHIN * 1000)),
+        ("grpc.max_connection_idle_ms", round(IDLE_CONNECTION * 1000)),
+        ("grpc.max_connection_age_ms", round(CONNECTION_AGE * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(CONNECTION_END * 1000)),
+        ("grpc.max_receive_message_length", REQUEST_BYTES),
+    ]
 
 
 async def first_request(read: Callable[[], Awaitable[object]]) -> object:

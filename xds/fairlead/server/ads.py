@@ -9,7 +9,7 @@ import grpc
 import structlog
 
 from fairlead.errors import IdentityError, LimitError, ProtocolError, SettingsError
-from fairlead.server.admission import Admission, Call, bounded, first_request
+from fairlead.server.admission import Admission, Call, bounded, connection_limits, first_request
 from fairlead.server.connection import Connection, DeltaConnection, StateOfTheWorldConnection
 from fairlead.server.convergence import Progress
 from fairlead.server.drain import drain
@@ -54,18 +54,9 @@ _OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A connection on which no TLS or HTTP/2 is spoken, or nothing is asked for.
-    ("grpc.server_handshake_timeout_ms", 10_000),
-    ("grpc.max_connection_idle_ms", 60_000),
-    # Clients show their certificate anew once in a while, by when they may have another one or be let in no more; and
-    # what a client that does not read has been sent is not held for ever. One that comes back is sent what is new only.
-    ("grpc.max_connection_age_ms", 3_600_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
     # A peer that has vanished is noticed within 50 seconds.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # The first delta request after a reconnect names everything that the proxy holds.
-    ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", -1),
     # All proxies reconnect at once after a restart.
     ("grpc.server.max_pending_requests", 100_000),
@@ -112,7 +103,9 @@ class XdsServer:
         self._settings = settings
         self._admission = Admission(settings)
         self._credentials = server_credentials(settings)
-        self._server = grpc.aio.server(handlers=[_Handlers(hub, self._serve)], options=_OPTIONS)
+        self._server = grpc.aio.server(
+            handlers=[_Handlers(hub, self._serve)], options=(*_OPTIONS, *connection_limits())
+        )
         self._stopping = False
         self.connections: set[Connection] = set()
         self.address = settings.xds_address

@@ -16,16 +16,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fairlead.certificates.reading import end_of
-from fairlead.errors import IdentityError
+from fairlead.errors import IdentityError, SettingsError
 
 TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 """What a SPIFFE trust domain is made of."""
 
 _SPIFFE = "spiffe://"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_SPIFFE_ID = re.compile(
-    rf"{_SPIFFE}(?P<domain>{TRUST_DOMAIN.pattern})/ns/(?P<namespace>{_LABEL})/sa/(?P<account>[A-Za-z0-9._-]{{1,253}})"
-)
+_ACCOUNT = rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*"
+_SPIFFE_ID = re.compile(rf"{_SPIFFE}(?P<domain>{TRUST_DOMAIN.pattern})/ns/(?P<namespace>{_LABEL})/sa/{_ACCOUNT}")
 _DNS_NAME = re.compile(rf"{_LABEL}\.(?P<namespace>{_LABEL})\.svc(?:\.{_LABEL})*")
 _WANTED = "spiffe://<trust domain>/ns/<namespace>/sa/<service account>"
 
@@ -37,6 +36,20 @@ class Identity:
     name: str
     """As it stands in the certificate: a SPIFFE id or a DNS name."""
     namespace: str
+
+
+def spiffe_id(trust_domain: str, namespace: str, service_account: str) -> str:
+    """The name for a proxy's certificate; raises `SettingsError` when a part cannot stand in one."""
+    for option, text, pattern in (
+        ("--trust-domain", trust_domain, TRUST_DOMAIN.pattern),
+        ("--namespace", namespace, _LABEL),
+        ("--service-account", service_account, _ACCOUNT),
+    ):
+        if re.fullmatch(pattern, text) is None:
+            raise SettingsError(
+                f"{option} is {text!r}; write lower-case letters, digits and dashes, as Kubernetes' names are made of"
+            )
+    return f"{_SPIFFE}{trust_domain}/ns/{namespace}/sa/{service_account}"
 
 
 def identity_of(
