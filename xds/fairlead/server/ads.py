@@ -49,7 +49,7 @@ _SERVICES: Mapping[str, tuple[str, str, str]] = {
 }
 """Service -> its methods for the state of the world and for delta, and its type; empty: all types on one stream."""
 
-_OPTIONS = (
+OPTIONS = (
     # Envoy pings every few seconds, as it should; gRPC would end the connection for it.
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
@@ -104,7 +104,7 @@ class XdsServer:
         self._admission = Admission(settings)
         self._credentials = server_credentials(settings)
         self._server = grpc.aio.server(
-            handlers=[_Handlers(hub, self._serve)], options=(*_OPTIONS, *connection_limits())
+            handlers=[_Handlers(hub, self._serve)], options=(*OPTIONS, *connection_limits())
         )
         self._stopping = False
         self.connections: set[Connection] = set()
