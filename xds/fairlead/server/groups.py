@@ -5,7 +5,7 @@ table that does not depend on where they differ. A table exists as long as a gro
 """
 
 import contextlib
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -157,9 +157,12 @@ class Groups:
             group.filled = group.filled or all(feed.filled for feed in group.feeds)
         return changed
 
-    def drop_unused(self) -> Iterator[None]:
-        """Forget the groups without members, and the tables that only they had, in small steps."""
-        for group in [group for group in self if not group.members]:
+    def drop_unused(self, unfinished: Sequence[Group]) -> Iterator[None]:
+        """Forget the groups without members, and the tables that only they had, in small steps.
+
+        Those that are `unfinished` stay: they will have members.
+        """
+        for group in [group for group in self if not group.members and group not in unfinished]:
             del self._groups[group.key]
             for feed in group.feeds:
                 feed.groups.discard(group)

@@ -106,7 +106,7 @@ def delta_absence_item(name: str) -> bytes:
 
 
 # --- Responses --------------------------------------------------------------------------------------------------------
-# What streams have in common comes first, and is encoded for all of them once; the nonce, which is each one's own, last.
+# What streams have in common comes first, and is encoded for all of them once. Last is the nonce, each one's own.
 
 
 def discovery_response(response: Response, control_plane: str) -> bytes:
