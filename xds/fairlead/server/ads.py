@@ -14,7 +14,7 @@ from fairlead.server.connection import Connection, DeltaConnection, StateOfTheWo
 from fairlead.server.convergence import Progress
 from fairlead.server.drain import drain
 from fairlead.server.hub import Hub
-from fairlead.server.ports import listening_socket, make_way, private_files
+from fairlead.server.ports import check_free, make_way, private_files
 from fairlead.server.settings import Address, Settings
 from fairlead.server.tls import server_credentials
 from fairlead.snapshot import types
@@ -63,7 +63,6 @@ OPTIONS = (
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ("grpc.server_max_unrequested_time_in_server", 600),
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.so_reuseport", 0),
 )
 
 
@@ -98,14 +97,13 @@ class XdsServer:
 
     def __init__(self, hub: Hub, settings: Settings) -> None:
         """Raises `SettingsError` when certificates cannot be used, or when the port is taken."""
-        listening_socket(settings.xds_address, "--xds-address").close()
+        check_free(settings.xds_address, "--xds-address", reuse_port=settings.reuse_port)
         self._hub = hub
         self._settings = settings
         self._admission = Admission(settings)
         self._credentials = server_credentials(settings)
-        self._server = grpc.aio.server(
-            handlers=[_Handlers(hub, self._serve)], options=(*OPTIONS, *connection_limits())
-        )
+        options = (*OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(settings.reuse_port)))
+        self._server = grpc.aio.server(handlers=[_Handlers(hub, self._serve)], options=options)
         self._stopping = False
         self.connections: set[Connection] = set()
         self.address = settings.xds_address
