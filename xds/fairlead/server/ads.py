@@ -8,12 +8,14 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import structlog
 
-from fairlead.errors import IdentityError, LimitError, ProtocolError, SettingsError
-from fairlead.server.admission import Admission, Call, bounded, connection_limits, first_request
+from fairlead.errors import ProtocolError, SettingsError
+from fairlead.server.admission import Admission, Call, bounded, connection_limits, first_request, status_of
 from fairlead.server.connection import Connection, DeltaConnection, StateOfTheWorldConnection
 from fairlead.server.convergence import Progress
+from fairlead.server.csds import CLIENT_STATUS_SERVICE, client_status_handler
 from fairlead.server.drain import drain
 from fairlead.server.hub import Hub
+from fairlead.server.introspection import Introspection
 from fairlead.server.ports import check_free, make_way, private_files
 from fairlead.server.settings import Address, Settings
 from fairlead.server.tls import server_credentials
@@ -102,10 +104,12 @@ class XdsServer:
         self._settings = settings
         self._admission = Admission(settings)
         self._credentials = server_credentials(settings)
-        options = (*OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(settings.reuse_port)))
-        self._server = grpc.aio.server(handlers=[_Handlers(hub, self._serve)], options=options)
-        self._stopping = False
         self.connections: set[Connection] = set()
+        handlers = [_Handlers(hub, self._serve), client_status_handler(self.connections, self._admission)]
+        options = (*OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(settings.reuse_port)))
+        self._server = grpc.aio.server(handlers=handlers, options=options)
+        self._introspection = Introspection(self._server, (*_SERVICES, CLIENT_STATUS_SERVICE))
+        self._stopping = False
         self.address = settings.xds_address
         """With the port that was chosen, once it has started."""
 
@@ -129,6 +133,7 @@ class XdsServer:
             except (RuntimeError, OSError) as error:
                 raise SettingsError(f"--xds-socket {path}: {error}") from None
         await self._server.start()
+        await self._introspection.start()
 
     async def stop(self, seconds: float) -> None:
         """Take no new streams, and end the others, spread over at most `seconds`.
@@ -136,6 +141,7 @@ class XdsServer:
         Clients that do not take what was under way by then are cut off a second later.
         """
         self._stopping = True
+        await self._introspection.stop()
         # gRPC closes the ports now, and tells clients to open another connection for the next stream, which may lead
         # to another server.
         closing = asyncio.create_task(self._server.stop(seconds + _LAST_WORDS))
@@ -157,7 +163,7 @@ class XdsServer:
                         self._disconnect(connection)
             except ProtocolError as error:
                 self._admission.refused(connection.peer, error)
-                code = _status_of(error)
+                code = status_of(error)
                 self._hub.counts.refused_stream(code.name.lower())
                 await _abort(context, code, str(error))
             except _ServerStops:
@@ -215,15 +221,6 @@ async def _read(connection: Connection, context: _Context) -> None:
     while isinstance(data := await context.read(), bytes):
         connection.receive(data)
     connection.complete()
-
-
-def _status_of(error: ProtocolError) -> grpc.StatusCode:
-    match error:
-        case LimitError():
-            return grpc.StatusCode.RESOURCE_EXHAUSTED
-        case IdentityError():
-            return grpc.StatusCode.PERMISSION_DENIED
-    return grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def _abort(context: _Context, code: grpc.StatusCode, text: str) -> None:
