@@ -357,6 +357,13 @@ async def test_30_million_names_of_nothing(plain: Server, method: str) -> None:
         assert "holds more than" in said
 
 
+async def test_a_status_request_of_many_mb(plain: Server) -> None:
+    async with nobody_else_notices(plain):
+        method = "/envoy.service.status.v3.ClientStatusDiscoveryService/StreamClientStatus"
+        code, said = await attempt(plain.address, None, b"\x0a\x00" * (30 << 20), method=method)
+        assert (code, said) == (Status.RESOURCE_EXHAUSTED, "the request has 62914560 bytes; 65536 are allowed")
+
+
 @methods
 async def test_50_000_names_are_fine(plain: Server, method: str) -> None:
     async with open_channel(plain.address) as channel:

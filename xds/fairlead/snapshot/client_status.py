@@ -14,11 +14,14 @@ from fairlead._pb.envoy.config.core.v3 import base_pb2
 from fairlead._pb.envoy.service.status.v3 import csds_pb2
 from fairlead._pb.envoy.type.matcher.v3 import string_pb2
 from fairlead._pb.google.protobuf import any_pb2, timestamp_pb2
-from fairlead.errors import ProtocolError
+from fairlead.errors import LimitError, ProtocolError
 from fairlead.snapshot.messages import Node
 from fairlead.snapshot.wire import length_delimited
 
 _RESPONSE_CONFIG = 1
+
+_REQUEST_BYTES = 64 << 10
+"""Size of a request: room for the ids of hundreds of clients."""
 
 
 class ConfigState(Enum):
@@ -73,7 +76,12 @@ class StatusRequest:
 
 
 def decode_status_request(data: bytes) -> StatusRequest:
-    """Read an encoded `ClientStatusRequest`; raises `ProtocolError` when it is none, or asks what is not supported."""
+    """Read an encoded `ClientStatusRequest`; raises `ProtocolError` when it is none, or asks what is not supported.
+
+    `LimitError` is among them: it is too long.
+    """
+    if len(data) > _REQUEST_BYTES:
+        raise LimitError(f"the request has {len(data)} bytes; {_REQUEST_BYTES} are allowed")
     try:
         message = csds_pb2.ClientStatusRequest.FromString(data)
     except DecodeError:
