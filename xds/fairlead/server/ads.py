@@ -56,9 +56,10 @@ OPTIONS = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A peer that has vanished is noticed within 50 seconds.
+    # A peer that has vanished, or hangs, is noticed within 50 seconds; the last of these would be 60 otherwise.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.max_send_message_length", -1),
     # All proxies reconnect at once after a restart.
     ("grpc.server.max_pending_requests", 100_000),
