@@ -2,19 +2,19 @@
 
 import asyncio
 import gc
-import itertools
 import weakref
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import structlog
 from fairlead import translation
+from fairlead.derive.collections import ComputedCollection
 from fairlead.errors import SourceError
 from fairlead.problems import FieldPath, ObjectKey, Position
 from fairlead.resolve.scope import Locality, Proxy
-from fairlead.resolve.selection import selection
 from fairlead.server import groups, hub
 from fairlead.server.hub import Hub
 from fairlead.snapshot import types
@@ -24,7 +24,7 @@ from fairlead.world import World
 from support.istio import TO_SHOP, gateway, http, service, virtual_service
 from support.server import running
 from support.stack import until
-from support.worlds import objects, world
+from support.worlds import objects
 
 SHOP = service("shop")
 EDGE = gateway("edge", http())
@@ -177,7 +177,7 @@ async def test_what_nobody_uses_is_forgotten() -> None:
         await settled(made)
 
         def size() -> tuple[int, int, int]:
-            return len(made.world.graph._memo), len(made._groups._feeds), len(list(made._groups))
+            return sum(map(len, made.world.graph._memo.values())), len(made._groups._feeds), len(list(made._groups))
 
         async def visit(count: int) -> None:
             streams = [
@@ -206,6 +206,40 @@ async def test_what_nobody_uses_is_forgotten() -> None:
         kept = {id(table) for table in keeper.offers[0].tables.values()}
         assert {id(table()) for table in tables if table() is not None} <= kept
         assert set(made._streams) == {keeper.proxy}
+
+
+@pytest.mark.parametrize("edit", ["route", "service"])
+async def test_an_edit_visits_the_collections_that_it_concerns_however_many_groups_there_are(
+    edit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visited = Counter[int]()
+    refresh = ComputedCollection.refresh_steps
+
+    def counted(collection: Any) -> Iterator[None]:
+        visited[count] += 1
+        return refresh(collection)
+
+    for count in (3, 30):
+        each = range(count)
+        gateways = [gateway(f"g{n}", http(), selector=f"{{app: a{n}}}") for n in each]
+        routes = [virtual_service(f"v{n}", f"http: [{{{TO_SHOP}}}]", hosts=f"h{n}.com", gateways=f"g{n}") for n in each]
+        async with working(SHOP, *gateways, *routes) as (made, source, _):
+            streams = [Stream(proxy(f"a{n}")) for n in each]
+            for stream in streams:
+                made.connect(stream)
+            await settled(made)
+            monkeypatch.setattr(ComputedCollection, "refresh_steps", counted)
+            if edit == "route":
+                await source.tell(
+                    virtual_service("v1", f"http: [{{name: new, {TO_SHOP}}}]", hosts="h1.com", gateways="g1")
+                )
+                await until(lambda: streams[1].woken, "the route is told")  # noqa: B023  # it runs at once
+            else:
+                await source.tell(service("unused"))
+            await settled(made)
+            monkeypatch.undo()
+            assert sum(stream.woken for stream in streams) == (edit == "route")
+    assert visited[3] == visited[30]
 
 
 # --- What a change costs ----------------------------------------------------------------------------------------------
@@ -258,39 +292,6 @@ async def test_a_new_group_does_not_hold_up_others(monkeypatch: pytest.MonkeyPat
         made.connect(new)
         await until(lambda: new.offers, "the new one is offered something")
         assert notes == ["old offered", "old woken", "new offered"]
-
-
-async def test_streams_that_come_all_the_while_do_not_make_a_new_group_start_over(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A thousand proxies come back at once to a server that has not served any of their kind yet."""
-    async with working(EDGE, ROUTE, SHOP) as (made, _, _):
-        monkeypatch.setattr(hub, "_SLICE", 0.0)
-        notes: list[str] = []
-        streams = [Stream(proxy(), str(number), notes) for number in range(20)]
-        coming, steps = iter(streams), translation.steps
-
-        def with_one_more_each(world: World, selection: Any) -> Any:
-            notes.append("computing")
-            for _ in steps(world, selection):
-                for stream in itertools.islice(coming, 1):
-                    made.connect(stream)
-                yield
-
-        monkeypatch.setattr(translation, "steps", with_one_more_each)
-        made.connect(next(coming))
-        await until(lambda: streams[0].offers, "the first one is offered something")
-        assert notes[:2] == ["computing", "0 offered"]
-
-
-def test_a_group_whose_computing_was_given_up_is_kept() -> None:
-    made = world(EDGE, ROUTE, SHOP)
-    found = groups.Groups(made)
-    group = found.get(groups.GroupKey.of(selection(made, proxy()), proxy()), proxy())
-    list(found.drop_unused([group]))
-    assert list(found) == [group]
-    list(found.drop_unused([]))
-    assert list(found) == []
 
 
 async def test_what_is_published_goes_out_before_problems_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:

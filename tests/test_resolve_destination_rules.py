@@ -211,8 +211,8 @@ def settled() -> World:
         (rule("web/new", "another"), {}),
         (rule("istio-system/c", "*.local", subsets="[{name: v1}]"), {}),
         # The set of candidates changes, but not what holds.
-        (rule("other/new"), {"_covering", "_candidates"}),
-        (LAYERS.replace("{simple: ROUND_ROBIN}", "{simple: RANDOM}"), {"_candidates", "rule", "policy"}),
+        (rule("other/new"), {"rule"}),
+        (LAYERS.replace("{simple: ROUND_ROBIN}", "{simple: RANDOM}"), {"rule", "policy"}),
     ],
 )
 def test_an_edit_costs_only_what_it_concerns(edit: str, recomputed: set[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, KeysView
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, KeysView
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from fairlead.derive.nodes import Computed, Graph, Slot
@@ -21,12 +21,18 @@ class Changes(Generic[K]):
     To begin with, these are all keys.
     """
 
-    __slots__ = ("_collection", "_keys")
+    __slots__ = ("_collection", "_keys", "_notify")
 
-    def __init__(self, collection: Collection[K, Any]) -> None:
+    def __init__(self, collection: Collection[K, Any], notify: Callable[[], None] | None) -> None:
         self._collection = collection
+        self._notify = notify
         self._keys: set[K] = set(collection._values)
         collection._readers.append(self)
+
+    def _add(self, key: K) -> None:
+        if not self._keys and self._notify is not None:
+            self._notify()
+        self._keys.add(key)
 
     def take(self) -> set[K]:
         """The keys added, changed or removed since the last call, all keys at the first; refreshes the collection."""
@@ -74,9 +80,18 @@ class Collection(Generic[K, V]):
         active.depend_on(slot)
         active.upstream = self.graph._union(active.upstream, self._self_upstream)
 
-    def changes(self) -> Changes[K]:
-        """A place in this collection from which to ask for the changed keys; `Changes.close` ends it."""
-        return Changes(self)
+    def changes(self, notify: Callable[[], None] | None = None, *, urgent: bool = False) -> Changes[K]:
+        """A place in this collection from which to ask for the changed keys; `Changes.close` ends it.
+
+        `notify` is called when there are some where there were none; it may only take note of that. What an `urgent`
+        reader waits for, `Graph.settle_steps` can do before all else.
+        """
+        if urgent:
+            self._make_urgent()
+        return Changes(self, notify)
+
+    def _make_urgent(self) -> None:
+        """Inputs have nothing to compute."""
 
     def refresh(self) -> None:
         """Bring the collection up to date."""
@@ -105,7 +120,7 @@ class Collection(Generic[K, V]):
         if (old is None) is not (value is None):
             self._key_set.changed()
         for reader in self._readers:
-            reader._keys.add(key)
+            reader._add(key)
 
     def _forget_slot(self, slot: Slot) -> None:
         if slot is not self._key_set:
@@ -124,6 +139,9 @@ class Input(Collection[K, V]):
         self.graph._begin_epoch()
         self._store(key, value)
 
+    def refresh(self) -> None:
+        """An input is always up to date."""
+
     def delete(self, key: K) -> None:
         """Take a fact away; nothing happens when there is none."""
         self.graph._begin_epoch()
@@ -133,43 +151,93 @@ class Input(Collection[K, V]):
 class ComputedCollection(Collection[K, V]):
     """A collection that is computed."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         super().__init__(graph)
+        self._function = function
+        self._arguments = arguments
+        self._computed = False
+        """It has been brought up to date once, or could not be: from then on it is pending when it has to be again."""
         self._settled = -1
+        """The epoch in which it has last been found up to date."""
         self._settling = False
+        self._marked = True
+        """Something that it depends on has changed."""
+        self._urgent = False
         self._upstream: Upstream = frozenset()
         self._self_upstream = frozenset((self,))
-        self._memo_key: Hashable = None
+        self._told: Exception | None = None
+        """The failure that was last told."""
+
+    @property
+    def _name(self) -> str:
+        return self._function.__qualname__
 
     def refresh(self) -> None:
         """See `Collection.refresh`; a collection that depends on itself is refused."""
-        if self._settled == self.graph.epoch:
+        if self._is_current():
             return
         if self._settling and self.graph._active is not None:
             raise RuntimeError(f"{self!r} is read by what it is computed from")
         super().refresh()
 
+    def _is_current(self) -> bool:
+        # Whatever is due in any collection is pending, or is computed from what is.
+        graph = self.graph
+        return self._settled == graph.epoch or (self._computed and not graph._pending)
+
     def refresh_steps(self) -> Iterator[None]:
         """See `Collection.refresh_steps`."""
-        if self._settled == self.graph.epoch or self._settling:
+        if self._is_current() or self._settling:
             return
-        self._settling = True
+        self._settling, finished = True, False
         try:
             for collection in self._upstream:
-                if collection._settled != self.graph.epoch:
+                if not collection._is_current():
                     yield from collection.refresh_steps()
             # Marks made while settling belong to this epoch, and members may read collections that are new to us.
-            yield from self._settle()
-            self._settled = self.graph.epoch
+            while self._marked:
+                self._marked = False
+                yield from self._settle()
+            finished = True
+        except Exception:
+            self._computed = True  # so that its readers are asked again
+            raise
         finally:
             self._settling = False
+            if not finished:
+                self._mark()
+        self._computed = True
+        self._settled = self.graph.epoch
+        self.graph._pending.pop(self, None)
 
     def _settle(self) -> Iterator[None]:
         raise NotImplementedError
 
+    def _mark(self) -> None:
+        """Something has to be computed, or may have to be."""
+        self._marked = True
+        self._settled = -1
+        if self._computed:
+            self.graph._pending[self] = None
+
+    def _make_urgent(self) -> None:
+        if not self._urgent:
+            self._urgent = True
+            for collection in self._upstream:
+                collection._make_urgent()
+
+    def _depend_on(self, upstream: Upstream) -> None:
+        if upstream is self._upstream:
+            return
+        before, self._upstream = self._upstream, self.graph._union(self._upstream, upstream)
+        if self._urgent and self._upstream is not before:
+            for collection in self._upstream:
+                collection._make_urgent()
+
     def _drop_if_unread(self) -> None:
-        if not self._readers and not self._slots and not self._key_set.dependents and self._memo_key is not None:
-            self.graph._memo.pop(self._memo_key, None)
+        if not self._readers and not self._slots and not self._key_set.dependents:
+            self.graph._forget(self._function, self._arguments, self)
+            self.graph._pending.pop(self, None)
             self.graph._unions.clear()
             self._drop()
 
@@ -186,60 +254,75 @@ class KeyedMap(ComputedCollection[K, V]):
         function: Callable[..., V | None],
         arguments: tuple[Any, ...],
         keys: Computed | Collection[K, Any],
+        reads: Iterable[Collection[Any, Any]] = (),
     ) -> None:
-        super().__init__(graph)
-        self._function = function
-        self._arguments = arguments
+        super().__init__(graph, function, arguments)
         self._members: dict[K, Computed] = {}
         self._due: set[K] = set()
         self._key_node: Computed | None = None
         self._key_changes: Changes[K] | None = None
         self._key_failure: Exception | None = None
         self._known_keys: frozenset[K] = frozenset()
+        self._changed_keys: set[K] = set()
+        """Those that may have come or gone."""
+        self._upstream = self._upstream.union(*(collection._self_upstream for collection in reads))
         if isinstance(keys, Computed):
             self._key_node = keys
-            keys.held = True
+            keys.add_dependent(self)
         else:
-            self._key_changes = keys.changes()
-            self._upstream = keys._self_upstream
+            self._key_changes = keys.changes(self._mark)
+            self._upstream |= keys._self_upstream
+
+    def mark(self, _state: int) -> None:
+        """The computed set of keys may be another one now."""
+        self._mark()
+
+    def _member_is_due(self, key: K) -> None:
+        self._due.add(key)
+        self._mark()
 
     def _settle(self) -> Iterator[None]:
-        self._settle_keys()
+        keys = self._present_keys()
+        while self._changed_keys:
+            key = self._changed_keys.pop()
+            if key not in keys:
+                self._remove(key)
+            elif key not in self._members:
+                self._add(key)
+            yield
         while self._due:
             key = self._due.pop()
             self._settle_member(key, self._members[key])
             yield
+        self._changed_keys.clear()  # a set that has been large keeps its memory otherwise
+        self._due.clear()
 
     def _settle_member(self, key: K, member: Computed) -> None:
         member.refresh()
-        self._upstream = self.graph._union(self._upstream, member.upstream)
+        self._depend_on(member.upstream)
         if member.failure is None:
             self._store(key, member.value)
         elif self.graph.on_failure is not None:
-            self.graph.on_failure(self._function.__qualname__, key, member.failure)
+            self.graph.on_failure(self._name, key, member.failure)
         else:
             self._due.add(key)
             raise member.failure
 
-    def _settle_keys(self) -> None:
+    def _present_keys(self) -> Container[K]:
+        """The keys that there are now; notes which may have come or gone since the last time."""
         if self._key_node is not None:
             self._key_node.refresh()
-            self._upstream = self.graph._union(self._upstream, self._key_node.upstream)
+            self._depend_on(self._key_node.upstream)
             self._report_key_failure(self._key_node)
             keys: frozenset[K] = self._key_node.value
             if keys is not self._known_keys:
-                for key in self._known_keys - keys:
-                    self._remove(key)
-                for key in keys - self._known_keys:
-                    self._add(key)
+                self._changed_keys |= keys ^ self._known_keys
                 self._known_keys = keys
-        elif self._key_changes is not None:
-            source = self._key_changes._collection
-            for key in self._key_changes.take():
-                if key not in source._values:
-                    self._remove(key)
-                elif key not in self._members:
-                    self._add(key)
+            return keys
+        if self._key_changes is not None:
+            self._changed_keys |= self._key_changes.take()
+            return self._key_changes._collection._values
+        return ()
 
     def _report_key_failure(self, node: Computed) -> None:
         """Let the last keys stay, if there are any; what has never been computed must not be taken for empty."""
@@ -250,10 +333,7 @@ class KeyedMap(ComputedCollection[K, V]):
             self.graph.on_failure(node.function.__qualname__, node.arguments[1:], failure)
 
     def _add(self, key: K) -> None:
-        member = Computed(self.graph, self._function, (*self._arguments, key))
-        member.owner = (self, key)
-        member.held = True
-        self._members[key] = member
+        self._members[key] = Computed(self.graph, self._function, (*self._arguments, key), self)
         self._due.add(key)
 
     def _remove(self, key: K) -> None:
@@ -271,9 +351,7 @@ class KeyedMap(ComputedCollection[K, V]):
         if self._key_changes is not None:
             self._key_changes.close()
         if self._key_node is not None:
-            self._key_node.held = False
-            if not self._key_node.dependents:
-                self._key_node.drop()
+            self._key_node.remove_dependent(self)
         self._key_changes = self._key_node = None
 
 
@@ -287,39 +365,46 @@ class Index(ComputedCollection[G, frozenset[K]]):
         arguments: tuple[Any, ...],
         source: Collection[K, Any],
     ) -> None:
-        super().__init__(graph)
-        self._function = function
-        self._arguments = arguments
+        super().__init__(graph, function, arguments)
         self._source = source
-        self._source_changes = source.changes()
-        self._groups_of: dict[K, frozenset[G]] = {}
+        self._source_changes = source.changes(self._mark)
+        self._groups_of: dict[K, tuple[G, ...]] = {}
+        self._changed_keys: set[K] = set()
+        self._moved: dict[G, dict[K, bool]] = {}
+        """Group -> the keys that have to join (True) or to leave it."""
         self._upstream = source._self_upstream
 
     def _settle(self) -> Iterator[None]:
-        joined: dict[G, set[K]] = {}
-        left: dict[G, set[K]] = {}
-        for key in self._source_changes.take():
-            value = self._source._values.get(key)
-            old = self._groups_of.get(key, frozenset())
-            try:
-                new = frozenset() if value is None else frozenset(self._function(*self._arguments, key, value))
-            except Exception as failure:
-                if self.graph.on_failure is None:
-                    raise
-                self.graph.on_failure(self._function.__qualname__, key, failure)
-                continue
-            if new:
-                self._groups_of[key] = new
-            else:
-                self._groups_of.pop(key, None)
-            for group in new - old:
-                joined.setdefault(group, set()).add(key)
-            for group in old - new:
-                left.setdefault(group, set()).add(key)
-        for group in joined.keys() | left.keys():
-            members = self._values.get(group, frozenset()) - left.get(group, set()) | joined.get(group, set())
+        self._changed_keys |= self._source_changes.take()
+        while self._changed_keys:
+            self._regroup(self._changed_keys.pop())
+            yield
+        self._changed_keys.clear()  # a set that has been large keeps its memory otherwise
+        while self._moved:
+            group, moved = self._moved.popitem()
+            members = self._values.get(group, frozenset()).difference(moved)
+            members |= {key for key, joins in moved.items() if joins}
             self._store(group, members or None)
-        yield
+            yield
+
+    def _regroup(self, key: K) -> None:
+        value = self._source._values.get(key)
+        try:
+            groups = () if value is None else tuple(dict.fromkeys(self._function(*self._arguments, key, value)))
+        except Exception as failure:
+            if self.graph.on_failure is None:
+                self._changed_keys.add(key)
+                raise
+            self.graph.on_failure(self._name, key, failure)
+            return
+        before = self._groups_of.get(key, ())
+        if groups:
+            self._groups_of[key] = groups
+        else:
+            self._groups_of.pop(key, None)
+        if groups != before:
+            for group in set(before).symmetric_difference(groups):
+                self._moved.setdefault(group, {})[key] = group in groups
 
     def _drop(self) -> None:
         self._source_changes.close()

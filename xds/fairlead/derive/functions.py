@@ -29,11 +29,12 @@ class Derived(Generic[P, V]):
 
     def _node(self, arguments: tuple[Any, ...]) -> Computed:
         graph: Graph = arguments[0].graph
-        memo_key = (self._function, arguments[1:])
-        node = graph._memo.get(memo_key)
+        known = graph._memo.get(self._function)
+        if known is None:
+            known = graph._memo[self._function] = {}
+        node = known.get(arguments)
         if node is None:
-            node = graph._memo[memo_key] = Computed(graph, self._function, arguments)
-            node.memo_key = memo_key
+            node = known[arguments] = Computed(graph, self._function, arguments)
         return cast(Computed, node)
 
 
@@ -44,18 +45,25 @@ def derived(function: Callable[Concatenate[W, P], V]) -> Derived[Concatenate[W, 
 
 def derived_map(
     keys: Callable[Concatenate[W, P], frozenset[K] | Collection[K, Any]],
+    reads: Callable[Concatenate[W, P], Iterable[Collection[Any, Any]]] | None = None,
 ) -> Callable[[Callable[..., V | None]], Callable[Concatenate[W, P], KeyedMap[K, V]]]:
     """Make `(world, *arguments, key) -> value | None` a keyed map, returned by a call without the key.
 
     `keys(world, *arguments)` says for which keys: it is a `@derived` function that returns a frozenset, or any
     function that returns a collection, whose keys are then followed without ever being compared as a whole.
+    `reads(world, *arguments)` are collections that are brought up to date before the first of the members and the set
+    of keys is computed: by `refresh_steps` in small steps, while a large one that nobody has said anything of is
+    computed by its first reader in one.
     """
 
     def decorate(function: Callable[..., V | None]) -> Callable[Concatenate[W, P], KeyedMap[K, V]]:
         def make(graph: Graph, arguments: tuple[Any, ...]) -> KeyedMap[K, V]:
+            source: Computed | Collection[K, Any]
             if isinstance(keys, Derived):
-                return KeyedMap(graph, function, arguments, keys._node(arguments))
-            return KeyedMap(graph, function, arguments, cast(Callable[..., Collection[K, Any]], keys)(*arguments))
+                source = keys._node(arguments)
+            else:
+                source = cast(Callable[..., Collection[K, Any]], keys)(*arguments)
+            return KeyedMap(graph, function, arguments, source, cast(Any, reads)(*arguments) if reads else ())
 
         return _memoised_collection(function, make)
 
@@ -85,18 +93,20 @@ C = TypeVar("C", bound=ComputedCollection[Any, Any])
 def _memoised_collection(function: Callable[..., Any], make: Callable[[Graph, tuple[Any, ...]], C]) -> Callable[..., C]:
     def collection(*arguments: Any) -> C:
         graph: Graph = arguments[0].graph
-        memo_key = (function, arguments[1:])
-        found = graph._memo.get(memo_key)
+        found = graph._memo.get(function, _EMPTY).get(arguments)
         if found is None:
             # What the making reads belongs to the collection, not to the computation that happens to ask first.
             outer, graph._active = graph._active, None
             try:
-                found = graph._memo[memo_key] = make(graph, arguments)
+                found = make(graph, arguments)
             finally:
                 graph._active = outer
-            found._memo_key = memo_key
+            graph._memo.setdefault(function, {})[arguments] = found
         return cast(C, found)
 
     collection.__doc__ = function.__doc__
     collection.__name__ = function.__name__
     return collection
+
+
+_EMPTY: dict[tuple[Any, ...], Any] = {}

@@ -105,6 +105,8 @@ class Rule:
 def policy(world: World, namespace: str, backend: Backend) -> Policy:
     """What holds for a backend; an unknown subset has the policy of the whole service."""
     found = rule(world, namespace, backend.host)
+    if found is _NO_RULE:
+        return _NO_POLICY
     blocks: dict[str, Any] = {}
     for layer in (found.policy, found.subset_policies.get(backend.subset)):
         if layer is not None:
@@ -112,11 +114,16 @@ def policy(world: World, namespace: str, backend: Backend) -> Policy:
     return Policy(**blocks, origin=found.origin, problems=found.problems)
 
 
-@derived
 def subset_labels(world: World, namespace: str, backend: Backend) -> Labels | None:
     """The labels that all of a backend's endpoints have: none for a whole service; None for an unknown subset."""
-    if not backend.subset:
-        return frozenset()
+    return _labels_of_subset(world, namespace, backend) if backend.subset else _ALL
+
+
+_ALL: Labels = frozenset()
+
+
+@derived
+def _labels_of_subset(world: World, namespace: str, backend: Backend) -> Labels | None:
     subset = rule(world, namespace, backend.host).subsets.get(backend.subset)
     return None if subset is None else subset.labels
 
@@ -146,6 +153,8 @@ def rule(world: World, namespace: str, host: str) -> Rule:
     """
     view = services.find(world, namespace, host)
     candidates = _candidates(world, namespace, "" if view is None else view.namespace, host)
+    if candidates == _NO_CANDIDATES:
+        return _NO_RULE
     oldest = candidates.valid[0] if candidates.valid else None
     merged: list[DestinationRule] = []
     others: list[DestinationRule] = []
@@ -176,6 +185,10 @@ def rule(world: World, namespace: str, host: str) -> Rule:
         merger.add(item)
     origin = tuple(item.key for item in merged)
     return Rule(merger.policy, merger.subsets, merger.subset_policies, origin, (*problems, *merger.problems))
+
+
+_NO_RULE = Rule(None, {}, {}, (), ())
+_NO_POLICY = Policy()
 
 
 class _Merger:
@@ -227,7 +240,9 @@ class _Candidates(NamedTuple):
     """Those that are for some workloads only."""
 
 
-@derived
+_NO_CANDIDATES = _Candidates((), ())
+
+
 def _candidates(world: World, namespace: str, service_namespace: str, host: str) -> _Candidates:
     """The rules of the most specific host in the first namespace that has any."""
     levels = [(namespace, False), (service_namespace, False), (ROOT_NAMESPACE, False)]
@@ -261,7 +276,6 @@ def _holds(item: DestinationRule, namespace: str, *, private: bool) -> bool:
     return owner == namespace or visibility(item.spec.export_to, owner, namespace) is not None
 
 
-@derived
 def _covering(world: World, host: str) -> tuple[frozenset[ObjectName], ...]:
     """The rules of all namespaces whose host covers this one, from the most specific host to the least.
 
@@ -269,8 +283,11 @@ def _covering(world: World, host: str) -> tuple[frozenset[ObjectName], ...]:
     """
     own = _rules_by_host(world).get(host)
     domain = host.removeprefix("*.").partition(".")[2]
-    above = () if host == "*" else _covering(world, f"*.{domain}" if domain else "*")
+    above = () if host == "*" else _covering_domain(world, f"*.{domain}" if domain else "*")
     return (own, *above) if own else above
+
+
+_covering_domain = derived(_covering)
 
 
 def _destination_rules(world: World) -> Input[ObjectName, DestinationRule]:

@@ -100,6 +100,9 @@ class Members:
     problems: tuple[Problem, ...]
 
 
+_NO_LABELS: Labels = frozenset()
+
+
 @dataclass(slots=True)
 class _Gathering:
     """What is looked for, and what has been found so far."""
@@ -126,7 +129,7 @@ class _Gathering:
             self.passed_over += 1
             return
         self.origin[key] = None
-        kept = frozenset(label for label in labels if label[0] in self.asked_for)
+        kept = frozenset(label for label in labels if label[0] in self.asked_for) if self.asked_for else _NO_LABELS
         self.members.setdefault((endpoint.address, endpoint.port), Member(endpoint, place, kept))
 
 

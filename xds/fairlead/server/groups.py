@@ -5,7 +5,7 @@ table that does not depend on where they differ. A table exists as long as a gro
 """
 
 import contextlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -56,14 +56,15 @@ class GroupKey:
 class _Feed:
     """A table that follows a derived map."""
 
-    def __init__(self, type_url: str, source: Collection[Any, Resource]) -> None:
+    def __init__(self, type_url: str, source: Collection[Any, Resource], due: "dict[_Feed, None]") -> None:
+        """It puts itself into `due` when there is something to publish."""
         self.table = Table(type_url)
         self.groups: set[Group] = set()
         """Those that have the table."""
         self.filled = False
         """The table has been made from the map at least once."""
         self._source = source
-        self._changes: Changes[Any] = source.changes()
+        self._changes: Changes[Any] = source.changes(lambda: due.setdefault(self), urgent=True)
         self._names: dict[Hashable, str] = {}
 
     def steps(self) -> Iterator[None]:
@@ -108,8 +109,12 @@ class Groups:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self.unfilled: dict[Group, None] = {}
+        """Those of which not all tables have been published yet."""
         self._groups: dict[GroupKey, Group] = {}
         self._feeds: dict[Collection[Any, Any], _Feed] = {}
+        self._due: dict[_Feed, None] = {}
+        """The tables with something to publish."""
 
     def __iter__(self) -> Iterator[Group]:
         return iter(self._groups.values())
@@ -121,6 +126,7 @@ class Groups:
             maps = translation.resource_maps(self._world, key.selection, proxy)
             feeds = [self._feed(type_url, cast(Collection[Any, Resource], source)) for type_url, source in maps.items()]
             group = self._groups[key] = Group(key, feeds)
+            self.unfilled[group] = None
             for feed in feeds:
                 feed.groups.add(group)
         return group
@@ -128,49 +134,51 @@ class Groups:
     def _feed(self, type_url: str, source: Collection[Any, Resource]) -> _Feed:
         feed = self._feeds.get(source)
         if feed is None:
-            feed = self._feeds[source] = _Feed(type_url, source)
+            feed = self._feeds[source] = _Feed(type_url, source, self._due)
         return feed
 
-    def steps(self, groups: Iterable[Group]) -> Iterator[None]:
-        """Compute what is due in the tables of these, in small steps between which the caller may do other things."""
-        groups = list(groups)
-        for selected in {group.key.selection for group in groups}:
-            with contextlib.suppress(Exception):  # as in `_Feed.steps`
-                yield from translation.steps(self._world, selected)
-        for feed in _feeds(groups):
+    def steps(self, new: Set[Group]) -> Iterator[None]:
+        """Compute what changes have made due, and the tables of these new groups, in small steps.
+
+        Between two of them the caller may do other things. Tables that no change concerns cost nothing.
+        """
+        yield from self._world.graph.settle_steps(urgent=True)
+        for feed in _unfilled_feeds(new):
             yield from feed.steps()
 
-    def publish(self, groups: Iterable[Group]) -> set[Group]:
-        """Bring the tables of these to the present at once; returns the groups of which a table has changed.
+    def publish(self, new: Set[Group]) -> set[Group]:
+        """Bring all tables but those of other new groups to the present at once; returns the groups with changes.
 
         A table that cannot be computed stays as it is.
         """
-        groups = list(groups)
         changed: set[Group] = set()
-        for feed in _feeds(groups):
+        for feed in (*(feed for feed in self._due if feed.filled), *_unfilled_feeds(new)):
             try:
                 if feed.publish():
                     changed |= feed.groups
+                self._due.pop(feed, None)
             except Exception:
                 log.exception("a table could not be computed; its last state is kept", type_url=feed.table.type_url)
-        for group in groups:
-            group.filled = group.filled or all(feed.filled for feed in group.feeds)
+        for group in new:
+            group.filled = all(feed.filled for feed in group.feeds)
+            if group.filled:
+                self.unfilled.pop(group, None)
         return changed
 
-    def drop_unused(self, unfinished: Sequence[Group]) -> Iterator[None]:
-        """Forget the groups without members, and the tables that only they had, in small steps.
-
-        Those that are `unfinished` stay: they will have members.
-        """
-        for group in [group for group in self if not group.members and group not in unfinished]:
+    def drop_unused(self) -> Iterator[None]:
+        """Forget the groups without members, and the tables that only they had, in small steps."""
+        for group in [group for group in self if not group.members]:
             del self._groups[group.key]
+            self.unfilled.pop(group, None)
             for feed in group.feeds:
                 feed.groups.discard(group)
         for source in [source for source, feed in self._feeds.items() if not feed.groups]:
-            self._feeds.pop(source).close()
+            feed = self._feeds.pop(source)
+            feed.close()
+            self._due.pop(feed, None)
             yield
 
 
-def _feeds(groups: Iterable[Group]) -> Iterable[_Feed]:
-    """Those of all of them, in the order in which they are built on each other."""
-    return dict.fromkeys(feed for group in groups for feed in group.feeds)
+def _unfilled_feeds(groups: Iterable[Group]) -> Iterable[_Feed]:
+    """In the order in which they are built on each other."""
+    return dict.fromkeys(feed for group in groups for feed in group.feeds if not feed.filled)

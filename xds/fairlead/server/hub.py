@@ -11,7 +11,7 @@ A fault of our own in a wave is logged, and what it concerns stays as it was; al
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import structlog
 
@@ -44,7 +44,7 @@ class Hub:
         self.convergence = Convergence(self.counts)
         self._source = source
         self._fleet = Fleet(self.world)
-        self._selection_changes = selections(self._fleet).changes()
+        self._selection_changes = selections(self._fleet).changes(urgent=True)
         self._groups = Groups(self.world)
         self._problems = Problems(self._fleet, source.locate)
         self._event = asyncio.Event()
@@ -57,8 +57,8 @@ class Hub:
         """The streams of each proxy, and the group that each has been offered the snapshot of."""
         self._homeless: dict[Subscriber, None] = {}
         """Streams that are new, or whose selection has changed."""
-        self._unfinished: list[Group] = []
-        """New groups whose computing was given up for something more urgent."""
+        self._regrouped = True
+        """Groups have won or lost members since problems were last told."""
         self._busy = False
 
     # --- What happens ---
@@ -140,18 +140,16 @@ class Hub:
         # A stream that moves must not see the end of its old group before it is in its new one. But streams that are
         # new can wait: to compute a group from scratch must not hold up the others.
         moving = {group for subscriber, group in moves if self._streams[subscriber.proxy][subscriber] is not None}
-        served = [group for group in self._groups if group.filled or group in moving]
-        await self._in_slices(self._groups.steps(served))
+        moving &= self._groups.unfilled.keys()
+        await self._in_slices(self._groups.steps(moving))
         with self.convergence.publishing(noticed):
-            self._publish(served, moves)
-        new = [group for group in self._groups if not group.filled]
-        finished = not new or await self._in_slices(self._groups.steps(new), until=self._others_wait)
-        self._unfinished = [] if finished else new
-        if finished:
+            self._publish(moving, moves)
+        new = set(self._groups.unfilled)
+        if new and await self._in_slices(self._groups.steps(new), until_event=True):
             self._publish(new, moves)
 
-    def _publish(self, groups: list[Group], moves: list[tuple[Subscriber, Group]]) -> None:
-        for group in self._groups.publish(groups):
+    def _publish(self, new: set[Group], moves: list[tuple[Subscriber, Group]]) -> None:
+        for group in self._groups.publish(new):
             for subscriber in group.members - self._homeless.keys():
                 subscriber.wake()
         for subscriber, group in moves:
@@ -170,6 +168,7 @@ class Hub:
             group = streams.pop(subscriber, None)
             if group is not None:
                 group.members.discard(subscriber)
+                self._regrouped = True
             if not streams:
                 self._streams.pop(subscriber.proxy, None)
                 self._fleet.proxies.delete(subscriber.proxy)
@@ -197,6 +196,7 @@ class Hub:
         else:
             subscriber.offer(group.snapshot)
             group.members.add(subscriber)
+            self._regrouped = True
             if before is not None:
                 before.members.discard(subscriber)
 
@@ -209,12 +209,15 @@ class Hub:
         """Find out what is wrong, and log what is new; returns whether that came to an end before the next event."""
         await asyncio.sleep(0)  # what has been published goes out first
         if synced:
-            keys = [group.key for group in self._groups if group.members]
-            steps = self._problems.steps({(key.selection, key.locality) for key in keys})
-            if not await self._in_slices(steps, until=self._event.is_set):
+            if self._regrouped:
+                keys = [group.key for group in self._groups if group.members]
+                self._problems.set_served({(key.selection, key.locality) for key in keys})
+            if not await self._in_slices(self._problems.steps(), until_event=True):
                 return False
-            # Only now, for proxies that are expected once more have a use for what those that left had.
-            await self._in_slices(self._groups.drop_unused(self._unfinished))
+            if self._regrouped or self._groups.unfilled:
+                # Only now, for proxies that are expected once more have a use for what those that left had.
+                self._regrouped = False
+                await self._in_slices(self._groups.drop_unused())
         await self._in_slices(self._problems.tell())
         return True
 
@@ -236,29 +239,20 @@ class Hub:
         """Where an object is written."""
         return self._source.locate(key, ())
 
-    def _others_wait(self) -> bool:
-        """Whether something has happened that must not wait for a new group.
-
-        More streams of proxies that are new themselves can: were each of a thousand that come at once to start the
-        computing over, it would not come to an end before the last of them.
-        """
-        arrived = (self._streams.get(subscriber.proxy, {}) for subscriber in self._arrived)
-        return bool(self._updates) or any(group is not None for streams in arrived for group in streams.values())
-
-    async def _in_slices(self, steps: Iterator[None], *, until: Callable[[], bool] = lambda: False) -> bool:
+    async def _in_slices(self, steps: Iterator[None], *, until_event: bool = False) -> bool:
         """Let others have their turn every few milliseconds; returns whether the steps came to an end.
 
-        They are given up for the next wave when `until` says so; what has been computed stays.
+        With `until_event` they are given up for the next wave; what has been computed stays.
         """
-        turn = time.perf_counter() + _SLICE
+        until = time.perf_counter() + _SLICE
         for _ in steps:
-            if time.perf_counter() > turn:
+            if time.perf_counter() > until:
                 await asyncio.sleep(0)
-                if until():
+                if until_event and self._event.is_set():
                     if isinstance(steps, Generator):
                         steps.close()  # now, for half-done steps hold up those of the next wave
                     return False
-                turn = time.perf_counter() + _SLICE
+                until = time.perf_counter() + _SLICE
         return True
 
 

@@ -41,10 +41,12 @@ class _Identity(NamedTuple):
 class _Watch:
     """A place in an index of problems."""
 
-    def __init__(self, index: Collection[Problem, Any]) -> None:
+    def __init__(self, index: Collection[Problem, Any], due: "dict[_Watch, None]") -> None:
+        """It puts itself into `due`, as it does when problems appear and when they are solved."""
+        due[self] = None
         self.found: set[Problem] = set()
         self._index = index
-        self._changes = index.changes()
+        self._changes = index.changes(lambda: due.setdefault(self))
 
     def steps(self) -> Iterator[None]:
         return self._index.refresh_steps()
@@ -80,8 +82,12 @@ class Problems:
         self._locate = locate
         self._expected: dict[Proxy, Judged] = {}
         self._expected_changes = expected(fleet).changes()
+        self._served: set[Judged] = set()
         self._judged: set[Judged] | None = None
+        """Those whose indexes are watched; None when that has to be found out anew."""
         self._watches: dict[Collection[Problem, Any], _Watch] = {}
+        self._due: dict[_Watch, None] = {}
+        """Those with something to count."""
         self._of_source: tuple[Problem, ...] = ()
         self._placed: dict[_Identity, Problem] = {}
         """Those of the source."""
@@ -111,39 +117,43 @@ class Problems:
         self._of_source = problems
         self._placed = {_Identity.of(problem): problem for problem in reversed(problems)}
 
-    def steps(self, served: set[Judged]) -> Iterator[None]:
-        """Find out what is wrong, in small steps between which the caller may do other things.
+    def set_served(self, served: set[Judged]) -> None:
+        """The proxies in whose eyes something may be wrong, beside those that are expected."""
+        self._served, self._judged = served, None
 
-        That is, in the eyes of the proxies that are served, and of those that are expected.
-        """
+    def steps(self) -> Iterator[None]:
+        """Find out what is wrong, in small steps between which the caller may do other things."""
         yield from expected(self._fleet).refresh_steps()
         for proxy in self._expected_changes.take():
             outcome = expected(self._fleet).get(proxy)
+            self._judged = None
             if outcome is None:
                 self._expected.pop(proxy, None)
             else:
                 self._expected[proxy] = outcome.value, proxy.locality
-        self._judge(served.union(self._expected.values()))
-        for watch in self._watches.values():
+        if self._judged is None:
+            self._judge(self._served.union(self._expected.values()))
+        yield from self._fleet.graph.settle_steps(urgent=False)
+        for watch in list(self._due):
             try:
                 yield from watch.steps()
                 self._count(*watch.take())
+                self._due.pop(watch, None)
             except Exception:
                 log.exception("problems could not be determined; the last ones stay")
 
     def _judge(self, judged: set[Judged]) -> None:
         """Watch the indexes for these, and no others."""
-        if judged == self._judged:
-            return
         world = self._fleet.world
         indexes = [*translation.review_indexes(world), *selection_problem_indexes(self._fleet)]
         indexes += [index for proxies in judged for index in translation.problem_indexes(world, *proxies)]
         before, self._watches = self._watches, {}
         for index in indexes:  # equal ones are the same
             if index not in self._watches:
-                self._watches[index] = before.pop(index) if index in before else _Watch(index)
+                self._watches[index] = before.pop(index) if index in before else _Watch(index, self._due)
         for watch in before.values():
             watch.close()
+            self._due.pop(watch, None)
             self._count((), watch.found)
         self._judged = judged
 
