@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import socket
 import stat
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -398,6 +400,23 @@ async def test_a_unix_socket_does_not_replace_what_is_none(tmp_path: Path) -> No
     with pytest.raises(SettingsError, match="--xds-socket"):
         async with Server(tmp_path, xds_socket=tmp_path / "no" / "such" / "folder"):
             pass
+
+
+async def test_a_server_may_have_as_many_connections_as_the_system_lets_it(tmp_path: Path) -> None:
+    """The usual limit of 1024 is less than what a restart of all proxies brings."""
+    log = tmp_path / "log"
+    command = (
+        f"ulimit -Sn 256; ulimit -Hn 5000; exec {sys.executable} -m fairlead serve {tmp_path} --state-dir {tmp_path}"
+    )
+    addresses = "--xds-address 127.0.0.1:0 --admin-address 127.0.0.1:0"
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_shell(f"{command} {addresses}", stdout=out, stderr=out)
+    try:
+        await until(lambda: "serving xDS" in log.read_text(), "it serves")
+        assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (5000, 5000)
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 # --- TLS --------------------------------------------------------------------------------------------------------------

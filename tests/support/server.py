@@ -26,7 +26,9 @@ class Server:
         for number, text in enumerate(texts):
             self.write(f"{number}.yaml", text)
         self.hub = Hub(source or FilesSource([folder], deletion_grace=0.0))
-        self.xds = XdsServer(self.hub, Settings(paths=(folder,), xds_address=Address("127.0.0.1", 0), **settings))
+        self.xds = XdsServer(
+            self.hub, Settings(paths=(folder,), **{"xds_address": Address("127.0.0.1", 0), **settings})
+        )
         self.log: list[dict[str, Any]] = []
         """Events, with their level as `log_level`."""
         self._exits = contextlib.AsyncExitStack()

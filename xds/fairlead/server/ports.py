@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import socket
 import stat
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from fairlead.errors import SettingsError
 from fairlead.server.settings import Address
+
+_OPEN_FILES = 1 << 16
+"""More than the limits on streams need."""
 
 
 def listening_socket(address: Address, option: str) -> socket.socket:
@@ -39,3 +43,12 @@ def private_files() -> Iterator[None]:
         yield
     finally:
         os.umask(mask)
+
+
+def allow_many_connections() -> None:
+    """Let this process have as many files open as it may at all: each connection is one, and a default may be 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # then it goes on with what it has
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -14,6 +14,7 @@ from fairlead.server.admin import AdminServer
 from fairlead.server.ads import XdsServer
 from fairlead.server.hub import Hub
 from fairlead.server.pages import pages
+from fairlead.server.ports import allow_many_connections
 from fairlead.server.report import server_status
 from fairlead.server.settings import Address, Settings
 from fairlead.server.telemetry import configure_logs
@@ -33,6 +34,7 @@ def run(settings: Settings, source: Source) -> None:
     """
     settings.check()
     configure_logs()
+    allow_many_connections()
     # What is read and derived lives long, and refers to itself hardly anywhere: the collector does not look at it
     # while it is loaded, and never after that. To go through it once would take a tenth of the time of loading it.
     gc.disable()
