@@ -66,8 +66,10 @@ async def test_the_smallest_folder_answers(stack: Stack) -> None:
 def test_commands_and_options_exist(page: Path) -> None:
     group = get_command(app)
     assert isinstance(group, click.Group) or hasattr(group, "commands")
-    commands = group.commands  # type: ignore[union-attr]
-    for command, rest in re.findall(r"\bfairlead ([a-z]+)\b([^\n`|&]*)", _code(page.read_text())):
+    commands = {}
+    for name, each in group.commands.items():  # type: ignore[union-attr]
+        commands |= {f"{name} {part}": found for part, found in getattr(each, "commands", {}).items()} | {name: each}
+    for command, rest in re.findall(r"\bfairlead ((?:pki )?[a-z]+)\b([^\n`|&]*)", _code(page.read_text())):
         assert command in commands, f"fairlead {command}"
         known = {name for parameter in commands[command].params for name in parameter.opts} | {"--help"}
         assert set(re.findall(r"(?<!\S)--[\w-]+", rest)) <= known, f"fairlead {command}{rest}"

@@ -199,6 +199,21 @@ async def test_another_instance_sends_nothing(stack: Stack, protocol: str) -> No
         assert await resent(envoy, protocol, before) == {}
 
 
+@both
+async def test_a_server_that_stops_leaves_its_proxies_to_another(stack: Stack, protocol: str) -> None:
+    """Two servers share a port and the state folder; no proxy comes back to the one that is about to go."""
+    sharing = ("--reuse-port", "--xds-address", f"127.0.0.1:{free_port()}")
+    envoy = await start(stack, protocol, *sharing, xds_address=sharing[-1])
+    first = running(stack)
+    await in_sync(stack)
+    await stack.serve(*sharing)
+    before = await envoy.stats(TOLD)
+    async with steady(load(stack)):
+        await first.stop()
+        await in_sync(stack)
+        assert await resent(envoy, protocol, before) == {}
+
+
 # --- Refusals ---------------------------------------------------------------------------------------------------------
 
 TAKEN = 8099

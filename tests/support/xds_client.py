@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
+import fairlead.translation  # noqa: F401  # makes all messages known that may be inside of others
 import grpc
 from fairlead._pb import POOL
 from fairlead._pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -82,9 +83,11 @@ class XdsClient:
         node_id: str = "client",
         metadata: dict[str, Any] | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        before: "XdsClient | None" = None,
     ) -> None:
+        """`before`: the same proxy on an earlier stream, in delta, with all that it holds."""
         self.delta = delta
-        self.held: Held = {}
+        self.held: Held = before.held if before else {}
         self.received: list[tuple[str, list[str]]] = []
         """Type and names of each response, removed names with a minus."""
         self.refuse: Callable[[str, list[str]], str] = lambda _kind, _names: ""
@@ -93,9 +96,11 @@ class XdsClient:
         """What the server has ended the stream with."""
         self._node = first_request(node_id=node_id, metadata=metadata).node
         self._discovers_hosts = delta and bool((metadata or {}).get("VHDS"))
-        self._wanted: dict[str, set[str]] = {}
+        self._wanted: dict[str, set[str]] = before._wanted if before else {}
         self._nonces: dict[str, str] = {}
         self._versions: dict[str, str] = {}
+        self._held_versions: dict[str, dict[str, str]] = before._held_versions if before else {}
+        self._begun: set[str] = set()
         self._channel = open_channel(address, credentials)
         self._call = raw_stream(self._channel, DELTA if delta else SOTW)
         self._progress = asyncio.Event()
@@ -131,6 +136,8 @@ class XdsClient:
     async def _run(self) -> None:
         for kind in ("cds", "lds", *(["vhds"] if self._discovers_hosts else [])):
             await self._request(kind)
+        for kind, names in self._wanted.items():  # from an earlier stream
+            await self._request(kind, added=sorted(names))
         try:
             while isinstance(data := await self._call.read(), bytes):
                 await (self._take_delta(data) if self.delta else self._take_state(data))
@@ -145,9 +152,14 @@ class XdsClient:
         request: DiscoveryRequest | DeltaDiscoveryRequest
         if self.delta:
             request = DeltaDiscoveryRequest(resource_names_subscribe=added, resource_names_unsubscribe=gone)
+            if kind not in self._begun:
+                versions = self._held_versions.get(kind, {})
+                held = {name: versions[name] for name in self.held.get(kind, ())}
+                request.initial_resource_versions.update(held)
         else:
             wanted = sorted(self._wanted.get(kind, ()))
             request = DiscoveryRequest(version_info=self._versions.get(kind, ""), resource_names=wanted)
+        self._begun.add(kind)
         request.type_url, request.response_nonce = TYPES[kind], self._nonces.get(kind, "")
         if error:
             request.error_detail.code, request.error_detail.message = 13, error
@@ -179,6 +191,7 @@ class XdsClient:
             if kind == "rds":
                 self._drop_hosts(found.keys() - held.keys())  # a new table begins without any
             held.update(found)
+            self._held_versions.setdefault(kind, {}).update({item.name: item.version for item in response.resources})
             for name in response.removed_resources:
                 held.pop(name, None)
             self._forget(kind)
