@@ -1,16 +1,22 @@
 """`make bench`: every benchmark, one table. See bench/README.md for how to read it."""
 
-import asyncio
 import subprocess
 import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
+import uvloop
 from fairlead.playground.envoy import find_envoy
 
-from bench import cold_start, propagation
-from bench.measurements import machine, table
+from bench import cold_start, fan_out, propagation
+from bench.measurements import Row, machine, table
 
-BENCHMARKS = (propagation.measure, cold_start.measure)
-"""Coroutine functions that give series; each is one module, and takes about a minute at most."""
+BENCHMARKS: Sequence[Callable[[], Coroutine[Any, Any, Sequence[Row]]]] = (
+    propagation.measure,
+    fan_out.measure,
+    cold_start.measure,
+)
+"""Coroutine functions that give rows; each is a module about one subject, and takes about a minute."""
 
 
 def _envoy_version() -> str:
@@ -21,8 +27,8 @@ def _envoy_version() -> str:
 def main() -> None:
     print(machine(_envoy_version()), flush=True)
     started = time.monotonic()
-    series = [each for measure in BENCHMARKS for each in asyncio.run(measure())]
-    print(f"\n{table(series)}\n\nmeasured in {time.monotonic() - started:.0f} s; no request failed beside the changes")
+    rows = [row for measure in BENCHMARKS for row in uvloop.run(measure())]
+    print(f"\n{table(rows)}\n\nmeasured in {time.monotonic() - started:.0f} s; no request failed beside the changes")
 
 
 main()

@@ -15,15 +15,15 @@ class MoveEvents:
     """Events of files that are renamed into a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._descriptor: int = _libc.inotify_init1(os.O_CLOEXEC)
-        if self._descriptor < 0 or _libc.inotify_add_watch(self._descriptor, bytes(folder), _MOVED_TO) < 0:
+        self.descriptor: int = _libc.inotify_init1(os.O_CLOEXEC)
+        if self.descriptor < 0 or _libc.inotify_add_watch(self.descriptor, bytes(folder), _MOVED_TO) < 0:
             raise OSError(ctypes.get_errno(), "inotify does not work here")
 
     def wait(self, within: float = 5.0) -> None:
         """Wait for the next event; raises `TimeoutError`."""
-        if not select.select([self._descriptor], [], [], within)[0]:
+        if not select.select([self.descriptor], [], [], within)[0]:
             raise TimeoutError("no event")
-        os.read(self._descriptor, _EVENTS_SIZE)
+        os.read(self.descriptor, _EVENTS_SIZE)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)

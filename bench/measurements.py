@@ -4,11 +4,14 @@ import math
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+_MEMORY = Path("/dev/shm")
 
 
 @dataclass
@@ -38,17 +41,47 @@ class Series:
         return sorted(self.seconds)[math.ceil(0.99 * len(self.seconds)) - 1]
 
 
-def table(series: Sequence[Series]) -> str:
-    """The series as a table in Markdown, in milliseconds."""
+@dataclass
+class Figure:
+    """One number: what something takes of the machine."""
+
+    what: str
+    unit: str
+    floor: "Figure | None" = None
+    """What the least takes that could do the same."""
+    value: float = 0.0
+
+
+Row = Series | Figure
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A disk that flushes a file when it replaces another one would add milliseconds of its own, on some days only."""
+    with tempfile.TemporaryDirectory(prefix="fairlead-bench-", dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
+        yield Path(folder)
+
+
+def table(measured: Sequence[Row]) -> str:
+    """A table in Markdown: durations in milliseconds, other figures with their unit."""
     rows = [("", "xDS", "n", "median ms", "p99 ms", "median / floor")]
-    for each in series:
-        ratio = f"{each.median / each.floor.median:.1f}" if each.floor else "(floor)"
-        numbers = (str(len(each.seconds)), f"{each.median * 1000:.2f}", f"{each.p99 * 1000:.2f}", ratio)
-        rows.append((each.what, each.protocol, *numbers))
+    for each in measured:
+        if isinstance(each, Series):
+            numbers = (str(len(each.seconds)), f"{each.median * 1000:.2f}", f"{each.p99 * 1000:.2f}")
+            rows.append(
+                (each.what, each.protocol, *numbers, _ratio(each.median, each.floor.median if each.floor else None))
+            )
+        else:
+            value = f"{each.value:.1f} {each.unit}"
+            rows.append((each.what, "", "", value, "", _ratio(each.value, each.floor.value if each.floor else None)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [" | ".join(_aligned(row, widths)) for row in rows]
     rule = "|".join("-" * width + ("-:" if column > 1 else "--") for column, width in enumerate(widths))
     return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
+
+
+def _ratio(value: float, floor: float | None) -> str:
+    return "(floor)" if floor is None else f"{value / floor:.2f}"
 
 
 def _aligned(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:

@@ -8,7 +8,6 @@ change; the time of that answer is part of it.
 import asyncio
 import contextlib
 import random
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,25 +32,23 @@ from fairlead.playground.client import Load, ask, certificate, connect
 from support.stack import Stack
 
 from bench.inotify import MoveEvents
-from bench.measurements import Series
+from bench.measurements import Series, folder_in_memory
 
 ROUNDS = 50
 _FLOOR_ROUNDS = 200
 _WITHIN = 10.0
 _HOST = "a.example.com"
-_MEMORY = Path("/dev/shm")
-"""A disk that flushes a file when it replaces another one would add milliseconds of its own, on some days only."""
 
 
 async def measure() -> list[Series]:
     """All series: the floors first."""
-    with _folder() as folder:
-        notice = _notice(Path(folder))
+    with folder_in_memory() as folder:
+        notice = _notice(folder)
     found: list[Series] = []
     floors: tuple[Series, Series] | None = None
     for protocol in ("delta", "sotw"):
-        with _folder() as folder:
-            async with Stack(Path(folder)) as stack:
+        with folder_in_memory() as folder:
+            async with Stack(folder) as stack:
                 await _start(stack, protocol)
                 if floors is None:
                     floors = await asyncio.to_thread(_floors, stack, notice)
@@ -63,10 +60,6 @@ async def measure() -> list[Series]:
                 if load.failures or load.connections != 1:
                     raise RuntimeError(f"requests failed beside the changes: {load.failures[:3]}, {load.connections}")
     return found
-
-
-def _folder() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="fairlead-bench-", dir=_MEMORY if _MEMORY.is_dir() else None)
 
 
 async def _start(stack: Stack, protocol: str) -> None:

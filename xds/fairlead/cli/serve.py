@@ -36,6 +36,14 @@ def serve(
     admin_address: Annotated[
         str, typer.Option(help="IP:PORT of health, readiness, status.", envvar="FAIRLEAD_ADMIN_ADDRESS")
     ] = "127.0.0.1:18001",
+    reuse_port: Annotated[
+        bool,
+        typer.Option(
+            "--reuse-port",
+            help="Let several servers of this user listen on the xDS address, each with this option and with an "
+            "--admin-address of its own.",
+        ),
+    ] = False,
     xds_socket: Annotated[Path | None, typer.Option(help="Unix socket on which xDS is served too.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="PEM file: serve xDS over TLS with this certificate.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file: its key.")] = None,
@@ -94,6 +102,7 @@ def serve(
         settings = Settings(
             paths=tuple(paths),
             xds_address=parse_address(xds_address, "--xds-address"),
+            reuse_port=reuse_port,
             xds_socket=xds_socket,
             admin_address=parse_address(admin_address, "--admin-address"),
             tls_certificate=tls_cert,

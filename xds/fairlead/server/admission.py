@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import unquote
 
+import grpc
 import structlog
 
 from fairlead.errors import IdentityError, LimitError, ProtocolError
@@ -222,6 +223,16 @@ def host_of(peer: str) -> str:
         return peer
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return THIS_HOST if (mapped or address).is_loopback else str(mapped or address)
+
+
+def status_of(error: ProtocolError) -> grpc.StatusCode:
+    """How a client is told that it was refused."""
+    match error:
+        case LimitError():
+            return grpc.StatusCode.RESOURCE_EXHAUSTED
+        case IdentityError():
+            return grpc.StatusCode.PERMISSION_DENIED
+    return grpc.StatusCode.INVALID_ARGUMENT
 
 
 def _is_encrypted(authenticated: Mapping[str, Any]) -> bool:

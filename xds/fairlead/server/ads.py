@@ -8,13 +8,15 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import structlog
 
-from fairlead.errors import IdentityError, LimitError, ProtocolError, SettingsError
-from fairlead.server.admission import Admission, Call, bounded, connection_limits, first_request
+from fairlead.errors import ProtocolError, SettingsError
+from fairlead.server.admission import Admission, Call, bounded, connection_limits, first_request, status_of
 from fairlead.server.connection import Connection, DeltaConnection, StateOfTheWorldConnection
 from fairlead.server.convergence import Progress
+from fairlead.server.csds import CLIENT_STATUS_SERVICE, client_status_handler
 from fairlead.server.drain import drain
 from fairlead.server.hub import Hub
-from fairlead.server.ports import listening_socket, make_way, private_files
+from fairlead.server.introspection import Introspection
+from fairlead.server.ports import check_free, make_way, private_files
 from fairlead.server.settings import Address, Settings
 from fairlead.server.tls import server_credentials
 from fairlead.snapshot import types
@@ -49,21 +51,21 @@ _SERVICES: Mapping[str, tuple[str, str, str]] = {
 }
 """Service -> its methods for the state of the world and for delta, and its type; empty: all types on one stream."""
 
-_OPTIONS = (
+OPTIONS = (
     # Envoy pings every few seconds, as it should; gRPC would end the connection for it.
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A peer that has vanished is noticed within 50 seconds.
+    # A peer that has vanished, or hangs, is noticed within 50 seconds; the last of these would be 60 otherwise.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.max_send_message_length", -1),
     # All proxies reconnect at once after a restart.
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 100_000),
     ("grpc.server_max_unrequested_time_in_server", 600),
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.so_reuseport", 0),
 )
 
 
@@ -98,16 +100,17 @@ class XdsServer:
 
     def __init__(self, hub: Hub, settings: Settings) -> None:
         """Raises `SettingsError` when certificates cannot be used, or when the port is taken."""
-        listening_socket(settings.xds_address, "--xds-address").close()
+        check_free(settings.xds_address, "--xds-address", reuse_port=settings.reuse_port)
         self._hub = hub
         self._settings = settings
         self._admission = Admission(settings)
         self._credentials = server_credentials(settings)
-        self._server = grpc.aio.server(
-            handlers=[_Handlers(hub, self._serve)], options=(*_OPTIONS, *connection_limits())
-        )
-        self._stopping = False
         self.connections: set[Connection] = set()
+        handlers = [_Handlers(hub, self._serve), client_status_handler(self.connections, self._admission)]
+        options = (*OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(settings.reuse_port)))
+        self._server = grpc.aio.server(handlers=handlers, options=options)
+        self._introspection = Introspection(self._server, (*_SERVICES, CLIENT_STATUS_SERVICE))
+        self._stopping = False
         self.address = settings.xds_address
         """With the port that was chosen, once it has started."""
 
@@ -131,6 +134,7 @@ class XdsServer:
             except (RuntimeError, OSError) as error:
                 raise SettingsError(f"--xds-socket {path}: {error}") from None
         await self._server.start()
+        await self._introspection.start()
 
     async def stop(self, seconds: float) -> None:
         """Take no new streams, and end the others, spread over at most `seconds`.
@@ -138,6 +142,7 @@ class XdsServer:
         Clients that do not take what was under way by then are cut off a second later.
         """
         self._stopping = True
+        await self._introspection.stop()
         # gRPC closes the ports now, and tells clients to open another connection for the next stream, which may lead
         # to another server.
         closing = asyncio.create_task(self._server.stop(seconds + _LAST_WORDS))
@@ -159,7 +164,7 @@ class XdsServer:
                         self._disconnect(connection)
             except ProtocolError as error:
                 self._admission.refused(connection.peer, error)
-                code = _status_of(error)
+                code = status_of(error)
                 self._hub.counts.refused_stream(code.name.lower())
                 await _abort(context, code, str(error))
             except _ServerStops:
@@ -217,15 +222,6 @@ async def _read(connection: Connection, context: _Context) -> None:
     while isinstance(data := await context.read(), bytes):
         connection.receive(data)
     connection.complete()
-
-
-def _status_of(error: ProtocolError) -> grpc.StatusCode:
-    match error:
-        case LimitError():
-            return grpc.StatusCode.RESOURCE_EXHAUSTED
-        case IdentityError():
-            return grpc.StatusCode.PERMISSION_DENIED
-    return grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def _abort(context: _Context, code: grpc.StatusCode, text: str) -> None:

@@ -102,6 +102,7 @@ class Progress:
         "_noticed",
         "_queued",
         "_refused",
+        "answered_at",
         "name",
         "refused_types",
     )
@@ -111,6 +112,8 @@ class Progress:
         """Of the proxy, for people."""
         self.refused_types: frozenset[str] = frozenset()
         """Of which it has refused something at any time."""
+        self.answered_at: dict[str, float] = {}
+        """When it has answered last, by type: a time of `time.monotonic`."""
         self._convergence = convergence
         self._in_flight: dict[str, float] = {}
         """Types of which a response has not been answered -> when that was made."""
@@ -166,8 +169,9 @@ class Progress:
         if refused:
             self.counts.rejects[type_url] += 1
             self.refused_types |= {type_url}
+        now = self.answered_at[type_url] = time.monotonic()
         if self._change is not None and began >= self._change.published:
-            self._acknowledged[type_url] = time.monotonic()
+            self._acknowledged[type_url] = now
             self._refused |= refused
 
     def idle(self) -> None:

@@ -21,7 +21,28 @@ def listening_socket(address: Address, option: str) -> socket.socket:
     try:
         return socket.create_server(address, family=family)
     except OSError as error:
-        raise SettingsError(f"{option} {address} cannot be listened on: {error.strerror}") from None
+        raise _cannot_listen(address, option, error) from None
+
+
+def _cannot_listen(address: Address, option: str, error: OSError) -> SettingsError:
+    return SettingsError(f"{option} {address} cannot be listened on: {error.strerror}")
+
+
+def check_free(address: Address, option: str, *, reuse_port: bool) -> None:
+    """Raises `SettingsError` that names the option when nobody could listen there now.
+
+    With `reuse_port` others may, if they allow it too.
+    """
+    if not reuse_port:
+        listening_socket(address, option).close()
+        return
+    # It must not listen: the kernel would give it some of the connections that the others wait for.
+    with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            raise _cannot_listen(address, option, error) from None
 
 
 def make_way(path: Path, option: str) -> None:

@@ -106,10 +106,8 @@ def _watchdog() -> Watchdog:
 async def _open(hub: Hub, xds: XdsServer, admin: Address, settings: Settings) -> None:
     log.info("reading objects", paths=", ".join(map(str, settings.paths)), admin=str(admin))
     started = time.monotonic()
-    if settings.client_authorities is None:
-        log.info(
-            "proxies are believed which namespace they are in: no certificates tell it", clients=_believed(settings)
-        )
+    if (believed := _believed(settings)) is not None:
+        log.info("clients are believed which namespace they are in", clients=believed)
     await hub.ready.wait()
     gc.freeze()
     gc.enable()
@@ -124,5 +122,8 @@ async def _open(hub: Hub, xds: XdsServer, admin: Address, settings: Settings) ->
     )
 
 
-def _believed(settings: Settings) -> str:
-    return "of this host" if settings.xds_address.is_loopback else "whoever can connect"
+def _believed(settings: Settings) -> str | None:
+    """Those whose namespace no certificate tells; None when there are none."""
+    if settings.client_authorities is not None:
+        return "whose certificate tells none" if settings.allow_unidentified_proxies else None
+    return "on this host" if settings.xds_address.is_loopback else "whoever can connect"

@@ -50,6 +50,8 @@ class Settings:
     paths: tuple[Path, ...]
     """Folders and files with objects."""
     xds_address: Address = Address("127.0.0.1", 18000)
+    reuse_port: bool = False
+    """Other servers of this user may listen on `xds_address` too: the kernel spreads connections over them."""
     xds_socket: Path | None = None
     """A unix socket on which xDS is served too."""
     admin_address: Address = Address("127.0.0.1", 18001)

@@ -22,7 +22,7 @@ from fairlead.snapshot.messages import DeltaDiscoveryRequest, DiscoveryRequest, 
 
 # Field numbers of google.protobuf.Any and of envoy/service/discovery/v3/discovery.proto.
 _ANY_TYPE_URL, _ANY_VALUE = 1, 2
-_RESPONSE_RESOURCES = 2
+_RESPONSE_RESOURCES, _RESPONSE_NONCE = 2, 5
 _RESOURCE_VERSION, _RESOURCE_BODY, _RESOURCE_NAME, _RESOURCE_ALIASES = 1, 2, 3, 4
 
 
@@ -106,6 +106,7 @@ def delta_absence_item(name: str) -> bytes:
 
 
 # --- Responses --------------------------------------------------------------------------------------------------------
+# What streams have in common comes first, and is encoded for all of them once. Last is the nonce, each one's own.
 
 
 def discovery_response(response: Response, control_plane: str) -> bytes:
@@ -113,14 +114,8 @@ def discovery_response(response: Response, control_plane: str) -> bytes:
 
     The frames are items from `discovery_response_item`; `removed` has no place in this variant of the protocol.
     """
-    envelope = discovery_pb2.DiscoveryResponse(
-        version_info=response.version,
-        type_url=response.type_url,
-        nonce=response.nonce,
-        control_plane=base_pb2.ControlPlane(identifier=control_plane),
-        resource_errors=_resource_errors(response),
-    )
-    return b"".join((envelope.SerializeToString(), *response.frames))
+    envelope = _envelope(response.type_url, response.version, response.errors, control_plane)
+    return b"".join((envelope, *response.frames, _nonce(response.nonce)))
 
 
 def delta_discovery_response(response: Response, control_plane: str) -> bytes:
@@ -128,24 +123,48 @@ def delta_discovery_response(response: Response, control_plane: str) -> bytes:
 
     The frames are items from `delta_discovery_response_item` and `delta_absence_item`.
     """
-    envelope = discovery_pb2.DeltaDiscoveryResponse(
-        system_version_info=response.version,
-        type_url=response.type_url,
-        nonce=response.nonce,
-        removed_resources=response.removed,
+    envelope = _delta_envelope(response.type_url, response.version, response.removed, response.errors, control_plane)
+    return b"".join((envelope, *response.frames, _nonce(response.nonce)))
+
+
+@lru_cache(maxsize=1 << 10)
+def _nonce(nonce: str) -> bytes:
+    return length_delimited(_RESPONSE_NONCE, nonce.encode())
+
+
+_Errors = tuple[tuple[str, ErrorDetail], ...]
+
+
+@lru_cache(maxsize=64)
+def _envelope(type_url: str, version: str, errors: _Errors, control_plane: str) -> bytes:
+    return discovery_pb2.DiscoveryResponse(
+        version_info=version,
+        type_url=type_url,
         control_plane=base_pb2.ControlPlane(identifier=control_plane),
-        resource_errors=_resource_errors(response),
-    )
-    return b"".join((envelope.SerializeToString(), *response.frames))
+        resource_errors=_resource_errors(errors),
+    ).SerializeToString()
 
 
-def _resource_errors(response: Response) -> list[discovery_pb2.ResourceError]:
+@lru_cache(maxsize=64)
+def _delta_envelope(
+    type_url: str, version: str, removed: tuple[str, ...], errors: _Errors, control_plane: str
+) -> bytes:
+    return discovery_pb2.DeltaDiscoveryResponse(
+        system_version_info=version,
+        type_url=type_url,
+        removed_resources=removed,
+        control_plane=base_pb2.ControlPlane(identifier=control_plane),
+        resource_errors=_resource_errors(errors),
+    ).SerializeToString()
+
+
+def _resource_errors(errors: _Errors) -> list[discovery_pb2.ResourceError]:
     return [
         discovery_pb2.ResourceError(
             resource_name=discovery_pb2.ResourceName(name=name),
             error_detail=status_pb2.Status(code=detail.code, message=detail.message),
         )
-        for name, detail in response.errors
+        for name, detail in errors
     ]
 
 

@@ -20,13 +20,13 @@ FILE_NAME = "accepted.sqlite"
 _APPLICATION_ID = 0x464C4431  # "FLD1"; another number after a change of the tables
 _SCHEMA = f"""
 PRAGMA application_id = {_APPLICATION_ID};
-CREATE TABLE documents (digest BLOB PRIMARY KEY, text BLOB NOT NULL);
-CREATE TABLE objects (
+CREATE TABLE IF NOT EXISTS documents (digest BLOB PRIMARY KEY, text BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS objects (
     api_group TEXT, kind TEXT, namespace TEXT, name TEXT,
     digest BLOB NOT NULL, path TEXT NOT NULL, line INTEGER NOT NULL,
     PRIMARY KEY (api_group, kind, namespace, name)
 );
-CREATE INDEX objects_by_digest ON objects (digest);
+CREATE INDEX IF NOT EXISTS objects_by_digest ON objects (digest);
 """
 _WHERE_KEY = "WHERE api_group = ? AND kind = ? AND namespace = ? AND name = ?"
 
@@ -42,7 +42,10 @@ class Entry(NamedTuple):
 
 
 class Store:
-    """The database in a folder. A folder belongs to one server. Methods block; one thread at a time may call them."""
+    """The database in a folder. Methods block; one thread at a time may call them.
+
+    Servers that read the same files may share a folder: all of them write the same.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Open the database, or make it; one that is damaged or not ours is begun anew."""
@@ -122,9 +125,10 @@ def _prepare(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA secure_delete = ON")
     # A power failure may undo the last writes, but damages nothing.
     database.execute("PRAGMA synchronous = NORMAL")
-    (identity,) = database.execute("PRAGMA application_id").fetchone()
+    # Another server may make them at this moment: first whether there are any, then whose.
     (version,) = database.execute("PRAGMA schema_version").fetchone()
+    (identity,) = database.execute("PRAGMA application_id").fetchone()
     if version == 0:
-        database.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        database.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
     elif identity != _APPLICATION_ID or database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
         raise sqlite3.DatabaseError("not a database of accepted objects, or a damaged one")

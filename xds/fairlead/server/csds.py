@@ -1,0 +1,137 @@
+"""The client status discovery service (CSDS): which client has which resources, and what it has refused.
+
+It is what the server knows of its clients, by the protocol: `ACKED` is what they have acknowledged. Who may ask is
+decided as for xDS: a client whose certificate binds it to a namespace is told of the proxies of that namespace.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from typing import NoReturn, Protocol
+
+import grpc
+
+from fairlead.errors import LimitError, ProtocolError
+from fairlead.protocol.events import SyncState, TypeStatus
+from fairlead.server.admission import Admission, Call, status_of
+from fairlead.server.connection import Connection
+from fairlead.snapshot.client_status import (
+    ClientResource,
+    ConfigState,
+    ResourceState,
+    StatusRequest,
+    client_config_item,
+    decode_status_request,
+)
+from fairlead.snapshot.table import Table
+from fairlead.snapshot.types import SECRET
+
+CLIENT_STATUS_SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
+
+_LARGEST_ANSWER = 64 << 20
+"""Bytes of one answer."""
+
+_CONFIG_STATES: Mapping[SyncState, ConfigState] = {
+    SyncState.NOT_SENT: ConfigState.NOT_SENT,
+    SyncState.SYNCED: ConfigState.SYNCED,
+    SyncState.STALE: ConfigState.STALE,
+    SyncState.REJECTED: ConfigState.ERROR,
+}
+_RESOURCE_STATES: Mapping[SyncState, ResourceState] = {
+    SyncState.NOT_SENT: ResourceState.REQUESTED,
+    SyncState.SYNCED: ResourceState.ACKED,
+    SyncState.STALE: ResourceState.UNKNOWN,
+    SyncState.REJECTED: ResourceState.ACKED,
+}
+"""Of what was not refused itself. While something of a type is under way, it is not known what of it a client has."""
+
+
+class _Context(Call, Protocol):
+    """A call as it is used here."""
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
+
+
+def client_status_handler(connections: Collection[Connection], admission: Admission) -> grpc.GenericRpcHandler:
+    """Both methods of the service, about these connections."""
+
+    async def fetch(data: bytes, context: _Context) -> bytes:
+        async with _admitted(context, admission) as namespace:
+            return await _tell(decode_status_request(data), namespace, connections)
+
+    async def stream(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
+        async with _admitted(context, admission) as namespace:
+            async for data in requests:
+                yield await _tell(decode_status_request(data), namespace, connections)
+
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "FetchClientStatus": grpc.unary_unary_rpc_method_handler(fetch),
+        "StreamClientStatus": grpc.stream_stream_rpc_method_handler(stream),
+    }
+    return grpc.method_handlers_generic_handler(CLIENT_STATUS_SERVICE, handlers)
+
+
+@contextlib.asynccontextmanager
+async def _admitted(context: _Context, admission: Admission) -> AsyncIterator[str | None]:
+    """Let a call in; gives the namespace that it may know about, None for all. Ends it for what its client did."""
+    try:
+        async with admission.admit(context) as identity:
+            yield None if identity is None else identity.namespace
+    except ProtocolError as error:
+        admission.refused(context.peer(), error)
+        await context.abort(status_of(error), str(error))
+
+
+async def _tell(request: StatusRequest, namespace: str | None, connections: Collection[Connection]) -> bytes:
+    """The answer to those who may know about a namespace; None: about all."""
+    clients: dict[tuple[str, str], list[Connection]] = {}
+    for connection in sorted(connections, key=lambda connection: connection.number):
+        if namespace in (None, connection.proxy.namespace) and request.matches(connection.node.id):
+            # Of a client that has a stream for each type, all streams come from one address and port.
+            clients.setdefault((connection.node.id, connection.peer), []).append(connection)
+    contents = len(clients) == 1 and not request.exclude_contents
+    items, size = [], 0
+    for streams in clients.values():
+        resources = (resource for stream in streams for resource in _resources(stream, contents=contents))
+        items.append(client_config_item(streams[0].node, resources))
+        size += len(items[-1])
+        if size > _LARGEST_ANSWER:
+            raise LimitError(
+                f"the status of {len(clients)} clients is more than {_LARGEST_ANSWER >> 20} MiB; "
+                "ask for one of them with node_matchers"
+            )
+        await asyncio.sleep(0)  # others have their turn
+    return b"".join(items)
+
+
+def _resources(connection: Connection, *, contents: bool) -> Iterator[ClientResource]:
+    if connection.snapshot is None:
+        return
+    for type_url, status in connection.stream.status().items():
+        yield from _of_type(connection, connection.snapshot.tables[type_url], status, contents=contents)
+
+
+def _of_type(connection: Connection, table: Table, status: TypeStatus, *, contents: bool) -> Iterator[ClientResource]:
+    refusal = connection.refusals.present(table, status)
+    refused = set() if refusal is None else {resource.name for resource in refusal.resources}
+    at = connection.progress.answered_at.get(table.type_url)
+    answered = None if at is None else time.time() - (time.monotonic() - at)
+    state = _RESOURCE_STATES[status.state]
+    config_state = ConfigState.ERROR if refused else _CONFIG_STATES[status.state]
+    for name in sorted(status.names | table.names() if status.wildcard else status.names):
+        resource = table.get(name)
+        if resource is None:
+            yield ClientResource(table.type_url, name, "", config_state, ResourceState.DOES_NOT_EXIST, answered)
+            continue
+        is_refused = name in refused and refusal is not None
+        yield ClientResource(
+            table.type_url,
+            name,
+            resource.version,
+            config_state,
+            ResourceState.NACKED if is_refused else state,
+            answered,
+            refusal.error if is_refused and refusal is not None else "",
+            resource.body if contents and table.type_url != SECRET else None,
+        )
