@@ -8,16 +8,21 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
-from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
+from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+    DiscoveryResponse,
+)
 from fairlead.playground.envoy import free_port
 from fairlead.server import drain, systemd
 from support.istio import TO_SHOP, gateway, http, service, virtual_service
 from support.server import Server
 from support.stack import ControlPlane, until
-from support.xds_client import SOTW, XdsClient, ended, first_request, open_channel, raw_stream
+from support.xds_client import DELTA, SOTW, XdsClient, ended, first_request, open_channel, raw_stream
 
 OBJECTS = gateway("edge", http()), virtual_service("a", f"http: [{{{TO_SHOP}}}]"), service("shop")
 PROXY = {"LABELS": {"app": "edge"}, "NAMESPACE": "edge"}
@@ -171,6 +176,34 @@ async def test_a_server_with_few_proxies_stops_at_once(tmp_path: Path) -> None:
             fairlead.process.terminate()
             assert await process_ends(fairlead) == 0
         assert "nothing to reload" in fairlead.log_text()
+
+
+async def came(port: int, versions: dict[str, str]) -> tuple[grpc.aio.Channel, Any, DeltaDiscoveryResponse]:
+    """A proxy that holds these clusters, on a connection of its own, and what it is sent first."""
+    channel = open_channel(f"127.0.0.1:{port}")
+    call = raw_stream(channel, DELTA)
+    request = first_request(DELTA, metadata=PROXY)
+    assert isinstance(request, DeltaDiscoveryRequest)
+    request.initial_resource_versions.update(versions)
+    await call.write(request.SerializeToString())
+    return channel, call, DeltaDiscoveryResponse.FromString(await call.read())
+
+
+async def test_a_thousand_come_back_at_once(tmp_path: Path) -> None:
+    """The server dies, and all of its clients are there as soon as it is: all are served, and sent nothing again."""
+    async with served(tmp_path) as fairlead:
+        clients = await asyncio.gather(*(came(fairlead.xds_port, {}) for _ in range(1000)))
+        assert {len(answer.resources) for _, _, answer in clients} == {1}
+        versions = {resource.name: resource.version for resource in clients[0][2].resources}
+        await fairlead.kill()
+        for channel, call, _ in clients:
+            assert (await ended(call))[0] is grpc.StatusCode.UNAVAILABLE
+            await channel.close()
+        await fairlead.start()
+        clients = await asyncio.gather(*(came(fairlead.xds_port, versions) for _ in range(1000)))
+        assert {len(answer.resources) for _, _, answer in clients} == {0}
+        for channel, _, _ in clients:
+            await channel.close()
 
 
 ENDING_SOURCE = """

@@ -96,8 +96,9 @@ def bootstrap_document(
                     {
                         "envoy_grpc": {
                             "cluster_name": _XDS_CLUSTER,
-                            # Envoy's own back-off reaches 30 s: too long for a restarted control plane.
-                            "retry_policy": {"retry_back_off": {"base_interval": "0.1s", "max_interval": "1s"}},
+                            # Each wait is random, up to twice the one before. Envoy's own reach 30 s: too long for a
+                            # restarted control plane. Shorter ones would bring a fleet that has lost it back at once.
+                            "retry_policy": {"retry_back_off": {"base_interval": "0.5s", "max_interval": "2s"}},
                         }
                     }
                 ],
@@ -122,7 +123,8 @@ def _xds_cluster(server: XdsServer) -> dict[str, Any]:
     cluster: dict[str, Any] = {
         "name": _XDS_CLUSTER,
         "type": discovery,
-        "connect_timeout": "1s",
+        # The TLS handshake included, which takes seconds when a thousand proxies come at once.
+        "connect_timeout": "5s",
         "load_assignment": {
             "cluster_name": _XDS_CLUSTER,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
