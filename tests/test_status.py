@@ -90,13 +90,11 @@ async def test_a_refusal_is_told_in_the_proxys_words_with_the_objects(tmp_path: 
         server.write("3.yaml", rule("ROUND_ROBIN"))
         event = await server.logged("a proxy refused resources")
         assert (event["type"], event["error"]) == ("cds", words)
-        assert event["objects"] == ["Service edge/shop", "DestinationRule edge/shop"]
+        places = [f"Service edge/shop ({tmp_path}/2.yaml:2:1)", f"DestinationRule edge/shop ({tmp_path}/3.yaml:2:1)"]
+        assert event["objects"] == places
         refused = (await server.settled()).proxies[0].types["cds"]
         assert (refused.state, refused.error) == (SyncState.REJECTED, words)
-        assert refused.objects == (
-            f"Service edge/shop ({tmp_path}/2.yaml:2:1)",
-            f"DestinationRule edge/shop ({tmp_path}/3.yaml:2:1)",
-        )
+        assert refused.objects == tuple(places)
         client.refuse = lambda _kind, _names: ""
         server.write("3.yaml", rule("LEAST_REQUEST"))
         await until(lambda: only_proxy(server).types["cds"].state is SyncState.SYNCED, "it is accepted")
@@ -139,7 +137,7 @@ spec: {hosts: [shop.edge.svc.cluster.local.test], ports: [{number: 80, name: htt
     async with Server(tmp_path, EDGE, f"{ROUTE}---{route}", SHOP, entry) as server, server.client() as client:
         client.refuse = lambda kind, _names: f"no {CLUSTER}.test, sorry" if kind == "cds" else ""
         event = await server.logged("a proxy refused resources")
-        assert event["objects"] == ["ServiceEntry edge/longer"]
+        assert event["objects"] == [f"ServiceEntry edge/longer ({tmp_path}/3.yaml:2:1)"]
 
 
 async def test_private_keys_that_a_proxy_quotes_are_not_shown(tmp_path: Path) -> None:
@@ -181,7 +179,7 @@ EXAMPLE = ServerStatus(
         ProxyStatus("edge-1", "gateway", "istio-system", "ipv4:127.0.0.1:40000", "delta", "envoy 1.40.0", 1.5, {}),
         ProxyStatus(
             "edge-2",
-            *("gateway", "default", "unix:", "sotw", "", 2.0),
+            *("gateway", "default", "unix:", "sotw", "", 11000.0),
             {
                 "cds": SYNCED,
                 "eds": ProxyTypeStatus(SyncState.STALE, "1"),
@@ -198,7 +196,7 @@ EXAMPLE = ServerStatus(
     ),
     last_change=ChangeStatus(
         at="2026-11-21T12:00:00.000+00:00",
-        seconds_ago=61.5,
+        seconds_ago=61.25,
         published_ms=2.5,
         proxies=5,
         refused=1,
@@ -289,24 +287,72 @@ async def printed(address: str, *arguments: str) -> Result:
     return await asyncio.to_thread(CliRunner().invoke, app, ["status", "--admin-address", address, *arguments])
 
 
-async def test_text() -> None:
+PROBLEMS = [
+    r"a.yaml:3:7: error[syntax] bad [syntax]\n",
+    "warning[unknown-field] no such field (Gateway default/a, spec.foo)",
+    "  hint: drop it",
+]
+SUMMARY = [
+    "fairlead 1.2.3: 1 Gateway, 2 VirtualService",
+    "2 proxies: 1 synced, 1 rejected",
+    (
+        "last change 61 s ago: acknowledged by 3 of 5 proxies, "
+        "the first after 3.2 ms, half after 4.0, the last after 71.1; refused by 1; waiting for edge-2"
+    ),
+    r"sds refused by edge-2: bad\x1b[2Jkey",
+    "  from Secret default/a (a.yaml:1:1)",
+]
+
+
+async def test_text_says_all_in_brief_and_who_is_not_in_step() -> None:
     async with answering(EXAMPLE) as address:
         result = await printed(address)
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
-        "fairlead 1.2.3: 1 Gateway, 2 VirtualService",
-        "edge-1: gateway in istio-system, envoy 1.40.0 at ipv4:127.0.0.1:40000, delta",
+        *SUMMARY,
         "edge-2: gateway in default, client at unix:, sotw",
         "  rejected  sds",
         "  stale     eds",
         "  synced    cds lds",
-        r"  sds refused: bad\x1b[2Jkey",
-        "    from Secret default/a (a.yaml:1:1)",
-        r"a.yaml:3:7: error[syntax] bad [syntax]\n",
-        "warning[unknown-field] no such field (Gateway default/a, spec.foo)",
-        "  hint: drop it",
+        *PROBLEMS,
     ]
-    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+EDGE_1 = ["edge-1: gateway in istio-system, envoy 1.40.0 at ipv4:127.0.0.1:40000, delta, for 2 s"]
+EDGE_2 = [
+    "edge-2: gateway in default, client at unix:, sotw, for 3 h",
+    "  cds   synced    0123456789abcdef",
+    "  eds   stale     1",
+    "  lds   synced    0123456789abcdef",
+    "  sds   rejected",
+]
+
+
+async def test_text_in_full() -> None:
+    async with answering(EXAMPLE) as address:
+        assert (await printed(address, "--all")).stdout.splitlines() == [*SUMMARY, *EDGE_1, *EDGE_2, *PROBLEMS]
+
+
+async def test_text_of_proxies_that_are_named() -> None:
+    async with answering(EXAMPLE) as address:
+        result = await printed(address, "edge-2")
+        assert (result.exit_code, result.stdout.splitlines()) == (0, [*EDGE_2, *SUMMARY[-2:]])
+        result = await printed(address, "edge-1", "edge-3")
+        assert (result.exit_code, result.stdout.splitlines()) == (1, EDGE_1)
+        assert "no proxy is connected whose id is edge-3" in result.stderr
+
+
+async def test_text_of_a_thousand_proxies_fits_on_a_screen() -> None:
+    synced, refusing = EXAMPLE.proxies
+    fleet = [dataclasses.replace(synced, id=f"ok-{number}") for number in range(400)]
+    fleet += [dataclasses.replace(refusing, id=f"bad-{number}") for number in range(600)]
+    async with answering(dataclasses.replace(EXAMPLE, proxies=tuple(fleet))) as address:
+        lines = (await printed(address)).stdout.splitlines()
+        assert lines[1] == "1000 proxies: 400 synced, 600 rejected"
+        assert r"sds refused by 600 proxies (bad-0, bad-1, bad-2, ...): bad\x1b[2Jkey" in lines
+        assert "and 580 more; fairlead status --all shows them" in lines
+        assert len(lines) < 100
+        assert len((await printed(address, "--all")).stdout.splitlines()) > 2000
 
 
 async def test_text_without_proxies_and_before_all_is_read() -> None:

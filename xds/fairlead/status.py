@@ -4,10 +4,11 @@ Pure values; the server fills them, the admin endpoint sends them as JSON, `fair
 the names of the fields here. It is meant for scripts: fields may be added, none changes its meaning.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fairlead.problems import Problem, format_path
+from fairlead.problems import ObjectKey, Position, Problem, format_path
 from fairlead.protocol.events import SyncState
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ def one_line(text: str) -> str:
 
 def _printable(character: str) -> str:
     return character if character.isprintable() else repr(character)[1:-1]
+
+
+def with_places(keys: Iterable[ObjectKey], locate: Callable[[ObjectKey], Position | None]) -> list[str]:
+    """`Kind namespace/name (file:line:column)` of each object; without a place where it is not known."""
+    places = [(key, locate(key)) for key in keys]
+    return [f"{key} ({position})" if position else str(key) for key, position in places]
 
 
 @dataclass(frozen=True, slots=True)

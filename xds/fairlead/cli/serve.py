@@ -11,6 +11,7 @@ from fairlead.cli.output import fail
 from fairlead.errors import FairleadError
 from fairlead.server.run import run
 from fairlead.server.settings import Settings, parse_address
+from fairlead.server.telemetry import LogFormat, LogLevel
 from fairlead.sources.files.source import FilesSource
 
 Paths = Annotated[list[Path], typer.Argument(help="Folders and files with objects, in YAML or JSON.")]
@@ -93,6 +94,12 @@ def serve(
         float,
         typer.Option(help="Seconds over which proxies are sent away when the server stops; few are at once."),
     ] = 5.0,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="Log for people, or an object of JSON a line.", envvar="FAIRLEAD_LOG_FORMAT")
+    ] = LogFormat.TEXT,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="The least that is logged.", envvar="FAIRLEAD_LOG_LEVEL")
+    ] = LogLevel.INFO,
 ) -> None:
     """Watch folders of objects, and serve Envoy proxies over xDS.
 
@@ -115,6 +122,8 @@ def serve(
             deletion_grace=deletion_grace,
             strict_secret_names=strict_secret_names,
             drain_seconds=drain_seconds,
+            log_format=log_format,
+            log_level=log_level,
         )
         source = FilesSource(settings.paths, deletion_grace=settings.deletion_grace, state_dir=settings.state_dir)
         run(settings, source)

@@ -83,7 +83,9 @@ class AdminServer:
         routes = [Route("/healthz", healthz), Route("/ready", ready)]
         routes += [Route(path, show_index) for path in ("/", "/debug", "/debug/list")]
         routes += [Route(page.path, _endpoint(page)) for page in shown]
-        config = uvicorn.Config(Starlette(routes=routes), log_level="error", lifespan="off", server_header=False)
+        config = uvicorn.Config(
+            Starlette(routes=routes), log_config=None, log_level="error", lifespan="off", server_header=False
+        )
         self._server = _Server(config)
 
     async def run(self) -> None:

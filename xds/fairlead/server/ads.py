@@ -10,7 +10,7 @@ import structlog
 
 from fairlead.errors import ProtocolError, SettingsError
 from fairlead.server.admission import Admission, Call, bounded, connection_limits, first_request, status_of
-from fairlead.server.connection import Connection, DeltaConnection, StateOfTheWorldConnection
+from fairlead.server.connection import Connection, DeltaConnection, Locate, StateOfTheWorldConnection
 from fairlead.server.convergence import Progress
 from fairlead.server.csds import CLIENT_STATUS_SERVICE, client_status_handler
 from fairlead.server.drain import drain
@@ -79,7 +79,7 @@ class _Context(Call, Protocol):
     async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
 
 
-_METHODS: Mapping[str, tuple[Callable[[str, Progress, str], Connection], str]] = {
+_METHODS: Mapping[str, tuple[Callable[[str, Progress, Locate, str], Connection], str]] = {
     f"/{service}/{method}": (connection, type_url)
     for service, (state_of_the_world, delta, type_url) in _SERVICES.items()
     for method, connection in ((state_of_the_world, StateOfTheWorldConnection), (delta, DeltaConnection))
@@ -240,6 +240,8 @@ class _Handlers(grpc.GenericRpcHandler):
         connection, type_url = found
 
         async def handle(_: Any, context: _Context) -> None:
-            await self._serve(connection(context.peer(), Progress(self._hub.convergence), type_url), context)
+            hub = self._hub
+            progress = Progress(hub.convergence)
+            await self._serve(connection(context.peer(), progress, hub.locate_object, type_url), context)
 
         return grpc.stream_stream_rpc_method_handler(handle)

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import structlog
 
+from fairlead.problems import ObjectKey, Position
 from fairlead.protocol.delta import DeltaStream
 from fairlead.protocol.events import Acknowledged, Rejected
 from fairlead.protocol.sotw import StateOfTheWorldStream
@@ -21,11 +22,14 @@ from fairlead.server.refusals import Refusal, Refusals
 from fairlead.snapshot import types, wire
 from fairlead.snapshot.messages import Node, Response
 from fairlead.snapshot.table import Snapshot, Variant
+from fairlead.status import with_places
 
 log = structlog.get_logger()
 
 CONTROL_PLANE = "fairlead"
 """`control_plane.identifier` of every response."""
+
+Locate = Callable[[ObjectKey], Position | None]
 
 _OBJECTS_LOGGED = 10
 """A response of thousands of resources can be refused in words that name none of them."""
@@ -42,9 +46,11 @@ class Connection(ABC):
     variant: ClassVar[Variant]
     _ids = itertools.count(1)
 
-    def __init__(self, peer: str, progress: Progress) -> None:
+    def __init__(self, peer: str, progress: Progress, locate: Locate) -> None:
+        """`locate` knows where objects are written."""
         self.number = next(self._ids)
         self.progress = progress
+        self._locate = locate
         self.peer = peer
         self.node = Node("")
         self.proxy = Proxy()
@@ -84,9 +90,10 @@ class Connection(ABC):
 
     def _log_refusal(self, event: Rejected) -> None:
         refusal = Refusal.of(event)
-        objects = [str(key) for key in refusal.objects]
-        if len(objects) > _OBJECTS_LOGGED:
-            objects[_OBJECTS_LOGGED:] = [f"{len(objects) - _OBJECTS_LOGGED} more"]
+        keys = refusal.objects
+        objects = with_places(keys[:_OBJECTS_LOGGED], self._locate)
+        if len(keys) > _OBJECTS_LOGGED:
+            objects.append(f"{len(keys) - _OBJECTS_LOGGED} more")
         log.error(
             "a proxy refused resources",
             proxy=self.node.id,
@@ -156,8 +163,8 @@ class StateOfTheWorldConnection(Connection):
     stream: StateOfTheWorldStream
     variant = Variant.STATE_OF_THE_WORLD
 
-    def __init__(self, peer: str, progress: Progress, type_url: str) -> None:
-        super().__init__(peer, progress)
+    def __init__(self, peer: str, progress: Progress, locate: Locate, type_url: str) -> None:
+        super().__init__(peer, progress, locate)
         self.stream = StateOfTheWorldStream(type_url)
 
     def _receive(self, data: bytes) -> None:
@@ -175,8 +182,8 @@ class DeltaConnection(Connection):
     stream: DeltaStream
     variant = Variant.DELTA
 
-    def __init__(self, peer: str, progress: Progress, type_url: str) -> None:
-        super().__init__(peer, progress)
+    def __init__(self, peer: str, progress: Progress, locate: Locate, type_url: str) -> None:
+        super().__init__(peer, progress, locate)
         self.stream = DeltaStream(type_url)
 
     def _receive(self, data: bytes) -> None:

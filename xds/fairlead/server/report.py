@@ -11,7 +11,7 @@ from fairlead.server.connection import Connection
 from fairlead.server.hub import Hub
 from fairlead.server.refusals import in_words
 from fairlead.snapshot import types
-from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerStatus
+from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerStatus, with_places
 
 _Locate = Callable[[ObjectKey], Position | None]
 _UNSETTLED = (SyncState.NOT_SENT, SyncState.STALE)
@@ -69,6 +69,4 @@ def _type_status(connection: Connection, type_url: str, status: TypeStatus, loca
     if refusal is None:
         return ProxyTypeStatus(status.state, status.version, in_words(status.error) if status.error else "")
     state = SyncState.REJECTED if status.state is SyncState.SYNCED else status.state
-    places = [(key, locate(key)) for key in refusal.objects]
-    objects = tuple(f"{key} ({position})" if position else str(key) for key, position in places)
-    return ProxyTypeStatus(state, status.version, refusal.error, objects)
+    return ProxyTypeStatus(state, status.version, refusal.error, tuple(with_places(refusal.objects, locate)))

@@ -33,7 +33,7 @@ def run(settings: Settings, source: Source) -> None:
     Raises `SettingsError` when it cannot, or what has ended the source.
     """
     settings.check()
-    configure_logs()
+    configure_logs(settings.log_format, settings.log_level)
     allow_many_connections()
     # What is read and derived lives long, and refers to itself hardly anywhere: the collector does not look at it
     # while it is loaded, and never after that. To go through it once would take a tenth of the time of loading it.

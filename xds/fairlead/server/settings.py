@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from fairlead.errors import SettingsError
 from fairlead.server.identity import TRUST_DOMAIN
+from fairlead.server.telemetry import LogFormat, LogLevel
 
 _LONGEST_DRAIN = 3600.0
 
@@ -74,6 +75,9 @@ class Settings:
     """Secrets whose names ASM reserves are not served."""
     drain_seconds: float = 5.0
     """Over at most this long, streams are ended when the server stops."""
+
+    log_format: LogFormat = LogFormat.TEXT
+    log_level: LogLevel = LogLevel.INFO
 
     def check(self) -> None:
         """Raises `SettingsError` when the settings contradict each other or would give secrets away."""
