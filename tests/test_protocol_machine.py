@@ -15,10 +15,11 @@ from fairlead.protocol import conversation, ledger
 from fairlead.protocol.delta import DeltaStream
 from fairlead.protocol.events import SyncState
 from fairlead.protocol.ledger import REMOVAL_PATIENCE
-from fairlead.protocol.rules import EMPTY, FULL_STATE, IMPLICIT_WILDCARD, REMOVAL_WAITS_FOR
+from fairlead.protocol.rules import EMPTY, FULL_STATE, IMPLICIT_WILDCARD, NAMED_IN_REFUSALS, REMOVAL_WAITS_FOR
 from fairlead.protocol.sotw import StateOfTheWorldStream
 from fairlead.snapshot.messages import DeltaDiscoveryRequest, DiscoveryRequest, ErrorDetail
-from fairlead.snapshot.table import Snapshot, Variant
+from fairlead.snapshot.resource import Resource
+from fairlead.snapshot.table import Snapshot, Table, Variant
 from fairlead.snapshot.types import (
     CLUSTER,
     CLUSTER_LOAD_ASSIGNMENT,
@@ -46,6 +47,8 @@ NAMES = {
 }
 WILDCARD_TYPES = (CLUSTER, LISTENER)
 RESPONSES_TO_SETTLE = 60
+TRIALS = 8
+"""More than it takes to find one of the few names that there are."""
 ERROR = ErrorDetail(13, "refused")
 
 some_types = st.lists(st.sampled_from(list(NAMES)), min_size=1, unique=True)
@@ -75,6 +78,10 @@ class Account:
         self.has: dict[str, str] = {}
         """What it has been offered, accepted or not."""
         self.refused: set[str] = set()
+        self.before: dict[str, str | None] = {}
+        """What it had of what is new in the unanswered response."""
+        self.accused: dict[tuple[str, str], int] = {}
+        """Name and content that were in a refused response -> how often they have been tried again since."""
         self.asked: set[str] = set()
         """What it has to be sent, or to be told that it does not exist, whatever it has."""
         self.may: set[str] = set()
@@ -216,21 +223,27 @@ class Machine(RuleBasedStateMachine):
                 continue
             assert account.wants(name) or name in account.unasked
             current = table.get(name)
-            if current is not None:
-                assert current == resource(got.type_url, name, content), "the newest state"
-            else:
+            tried = (name, content) in account.accused
+            if tried and not full_state:
+                account.accused[name, content] += 1
+                assert account.accused[name, content] <= TRIALS, "no end of trials"
+            if current is None:
                 assert content == "empty" or before.get(name) or name in entitled, "kept, or told to be empty"
-            if not full_state:
+            elif current != resource(got.type_url, name, content):
+                assert self.is_accused(account, name, current), "the newest state"
+                assert content in {"empty", before.get(name)} or name in entitled, "what it had accepted"
+            told_again = content == "empty" and self.has_been_accused(account, name)
+            if not full_state and not tried and not told_again:
                 assert name in entitled or before.get(name) != content, "it has that"
         for name in got.removed:
-            assert name not in table
-            assert name in before or name in entitled
+            assert self.may_be_denied(account, name, table)
+            assert name in before or name in entitled or self.has_been_accused(account, name)
         for name in got.errors:
-            assert name not in table
+            assert self.may_be_denied(account, name, table)
             assert name in account.names
-            assert name in before or name in entitled
+            assert name in before or name in entitled or self.has_been_accused(account, name)
         gone = set(before) - set(resources) if full_state else {*got.removed, *got.errors}
-        for name in gone - entitled:
+        for name in gone & before.keys() - entitled:
             self.judge_removal(got.type_url, name)
 
         told = {*resources, *got.removed, *got.errors, *gone}
@@ -238,10 +251,12 @@ class Machine(RuleBasedStateMachine):
         if full_state:
             changed = {name for name in resources if name in account.asked or before.get(name) != resources[name]}
             assert changed or gone or got.errors or account.owed, "nothing new"
+            account.before = {name: before.get(name) for name in changed}
             account.has = resources
         else:
             changed = set(resources) - entries
             assert told or (account.owed and self.variant is Variant.DELTA), "nothing at all"
+            account.before = {name: before.get(name) for name in changed}
             account.has |= {name: resources[name] for name in changed if account.wants(name)}
             account.unasked -= changed
             for name in gone:
@@ -292,8 +307,33 @@ class Machine(RuleBasedStateMachine):
             account.last_refused = refuse
             if refuse:
                 account.refused |= {name for name, _ in account.unanswered.resources}
+                self.take_back(type_url, account)
         account.unanswered = None
         self.request(type_url, account, ERROR if refuse else None)
+
+    def take_back(self, type_url: str, account: Account) -> None:
+        """Of what it has refused, it has what it had before: as far as it is known what it means."""
+        for name, held in account.before.items():
+            content = account.has.get(name)
+            if content is None:
+                continue
+            account.accused[name, content] = account.accused.get((name, content), 0)
+            if type_url not in NAMED_IN_REFUSALS:
+                account.has.pop(name)
+                if held is not None:
+                    account.has[name] = held
+
+    def may_be_denied(self, account: Account, name: str, table: Table) -> bool:
+        current = table.get(name)
+        return current is None or self.is_accused(account, name, current)
+
+    def has_been_accused(self, account: Account, name: str) -> bool:
+        return any(known == name for known, _ in account.accused)
+
+    def is_accused(self, account: Account, name: str, current: Resource) -> bool:
+        return any(
+            current == resource(current.type_url, name, content) for known, content in account.accused if known == name
+        )
 
     def request(self, type_url: str, account: Account, error: ErrorDetail | None) -> None:
         raise NotImplementedError
@@ -311,6 +351,8 @@ class Machine(RuleBasedStateMachine):
             should = wanted.get(name)
             if should is None and name in account.names and type_url in EMPTY:
                 should = EMPTY[type_url](name)
+            if should is not None and self.is_accused(account, name, should):
+                continue
             if (held and held.version) != (should and should.version):
                 difference[name] = (held and held.version, should and should.version)
         return difference
@@ -339,7 +381,8 @@ class Machine(RuleBasedStateMachine):
             assert not {name for name in account.follows if name in self.snapshot.tables[type_url]}
             assert not {table for table in account.waits_for if not any(n.startswith(f"{table}/") for n in account.has)}
             if type_url in status and status[type_url].state is not SyncState.NOT_SENT:
-                assert (status[type_url].state is SyncState.REJECTED) == account.last_refused
+                rejected = status[type_url].state is SyncState.REJECTED
+                assert rejected <= bool(account.accused or account.last_refused)
         assert not self.stream.changed(self.now)
 
 

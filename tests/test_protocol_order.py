@@ -134,9 +134,11 @@ STATE_OF_THE_WORLD = {
         nack rds
         wait 14
         have cds B=-
-        wait 1                      -> cds B=1
+        wait 1
+        wait 14                     -> cds A=1
         ack cds
-        wait 14                     -> cds (empty)
+        have rds R=C                -> rds R=C
+        ack rds                     -> cds (empty)
     """,
     "a cluster that comes back in time": """
         have cds A=1; rds R=A; eds A=1
@@ -318,7 +320,7 @@ DELTA = {
         wait 14
         wait 1                      -> cds -A
     """,
-    "a refused route holds removals for as long": """
+    "a refused route holds what the accepted one refers to": """
         have cds A=1; rds R=A
         ask cds                     -> cds A=1
         ask rds +R                  -> rds R=A
@@ -326,7 +328,9 @@ DELTA = {
         ack rds
         have cds A=-; rds R=B       -> rds R=B
         nack rds
-        wait 15                     -> cds -A
+        wait 1000
+        have rds R=C                -> rds R=C
+        ack rds                     -> cds -A
     """,
     "a removal that nothing can refer to is sent at once": """
         have cds A=1 B=1

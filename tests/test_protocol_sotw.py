@@ -226,7 +226,7 @@ SCENARIOS = {
         have rds R=2                -> rds R=2
         nack rds
         have eds B=1
-        have rds R=1                -> rds R=1
+        have rds R=1
     """,
     "a refusal takes over names": """
         have cds A=1 B=1; eds A=1 B=1
@@ -234,7 +234,7 @@ SCENARIOS = {
         nack cds A B                -> cds A=1 B=1
         nack cds A B
         ask eds A                   -> eds A=1
-        nack eds A B                -> eds B=1
+        nack eds A B                -> eds B=1 A=empty
         ack eds
     """,
     "a refusal of one type leaves the others alone": """

@@ -75,7 +75,7 @@ def host(name: str, *entries: Route, **fields: Any) -> VirtualHost:
 
 
 def table(hosts: Iterable[VirtualHost]) -> Resource:
-    return routes.route_configuration(RouteTable(TABLE, ()), [routes.virtual_host(entry).body for entry in hosts])
+    return routes.route_configuration(RouteTable(TABLE, ()), [routes.virtual_host(entry) for entry in hosts])
 
 
 def http_chain(name: str = "http", **fields: Any) -> FilterChain:

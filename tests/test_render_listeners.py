@@ -36,7 +36,7 @@ TCP = TcpConnections("tcp", (WeightedBackend(A),))
 
 
 def chain(intent: FilterChain) -> Any:
-    return as_dict("/envoy.config.listener.v3.FilterChain", listeners.filter_chain(intent))
+    return as_dict("/envoy.config.listener.v3.FilterChain", listeners.filter_chain(intent).body)
 
 
 def listener(*chains: FilterChain, **fields: Any) -> Any:
@@ -336,7 +336,7 @@ def test_certificates_are_never_asked_for_without_a_check() -> None:
 
 
 def test_a_chain_without_tls_has_no_transport_socket() -> None:
-    parsed = listener_components_pb2.FilterChain.FromString(listeners.filter_chain(PLAIN))
+    parsed = listener_components_pb2.FilterChain.FromString(listeners.filter_chain(PLAIN).body)
     assert not parsed.HasField("transport_socket")
     assert not parsed.HasField("transport_socket_connect_timeout")
 

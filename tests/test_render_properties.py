@@ -29,7 +29,7 @@ examples = settings(deadline=None, max_examples=30)  # the second decoder is slo
 
 
 def table_of(hosts: list[intent.VirtualHost]) -> Resource:
-    return routes.route_configuration(RouteTable("http.80", ORIGIN), [routes.virtual_host(host).body for host in hosts])
+    return routes.route_configuration(RouteTable("http.80", ORIGIN), [routes.virtual_host(host) for host in hosts])
 
 
 def check(render: Callable[[], Resource]) -> None:

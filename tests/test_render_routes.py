@@ -486,7 +486,7 @@ def test_a_virtual_host_of_its_own_has_its_route_tables_name_in_front() -> None:
 
 def test_a_route_configuration_is_its_virtual_hosts_joined() -> None:
     leaves = [routes.virtual_host(host) for host in (SECURE, HOST)]
-    found = routes.route_configuration(RouteTable("http.80", SHOP), [leaf.body for leaf in leaves])
+    found = routes.route_configuration(RouteTable("http.80", SHOP), leaves)
     assert (found.type_url, found.name, found.origin) == (types.ROUTE_CONFIGURATION, "http.80", SHOP)
     assert content(found) == {
         "name": "http.80",

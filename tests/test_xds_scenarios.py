@@ -151,7 +151,8 @@ SCENARIOS: dict[int, tuple[str, tuple[Named | Played, ...]]] = {
                 ask eds A                   -> eds A=1
                 ack eds
                 ask eds A B                 -> eds B=1
-                nack eds
+                nack eds                    -> eds B=empty
+                ack eds
                 have eds B=2                -> eds B=2
                 ack eds
                 """,

@@ -49,9 +49,9 @@ def resource(type_url: str, name: str, content: str) -> Resource:
     return Resource(type_url, name, body)
 
 
-def _read_body(body: bytes) -> tuple[str, str]:
-    # The inverse of `resource`.
-    fields: dict[int, str] = {}
+def read_fields(body: bytes) -> dict[int, list[bytes]]:
+    """The fields of a message of which all are length-delimited."""
+    fields: dict[int, list[bytes]] = {}
     at = 0
 
     def varint() -> int:
@@ -67,9 +67,15 @@ def _read_body(body: bytes) -> tuple[str, str]:
 
     while at < len(body):
         number, length = varint() >> 3, varint()
-        fields[number] = body[at : at + length].decode()
+        fields.setdefault(number, []).append(body[at : at + length])
         at += length
-    return fields.get(1, ""), fields.get(_CONTENT_FIELD, "empty")
+    return fields
+
+
+def read_body(body: bytes) -> tuple[str, str]:
+    """The inverse of `resource`."""
+    fields = read_fields(body)
+    return fields.get(1, [b""])[-1].decode(), fields.get(_CONTENT_FIELD, [b"empty"])[-1].decode()
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,16 @@ def read(variant: Variant, response: Response) -> Got:
         delta = discovery_pb2.DeltaDiscoveryResponse.FromString(wire.delta_discovery_response(response, "test"))
         for item in delta.resources:
             assert list(item.aliases) == ([] if item.HasField("resource") else [item.name])
-            assert not item.HasField("resource") or _read_body(item.resource.value)[0] == item.name
+            assert not item.HasField("resource") or read_body(item.resource.value)[0] == item.name
         resources = tuple(
-            (item.name, _read_body(item.resource.value)[1] if item.HasField("resource") else "~")
+            (item.name, read_body(item.resource.value)[1] if item.HasField("resource") else "~")
             for item in delta.resources
         )
         versions = tuple(item.version for item in delta.resources)
         removed, version, message = tuple(delta.removed_resources), delta.system_version_info, delta
     else:
         full = discovery_pb2.DiscoveryResponse.FromString(wire.discovery_response(response, "test"))
-        resources = tuple(_read_body(item.value) for item in full.resources)
+        resources = tuple(read_body(item.value) for item in full.resources)
         assert all(item.type_url == full.type_url for item in full.resources)
         versions, removed, version, message = (), (), full.version_info, full
     errors = tuple(item.resource_name.name for item in message.resource_errors)

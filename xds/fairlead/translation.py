@@ -128,7 +128,7 @@ def route_configurations(world: World, selection: Selection, table: str) -> Reso
     keys = sorted(hosts_by_table(world, selection).get(table) or ())
     hosts = [leaf for key in keys if (leaf := leaves.get(key)) is not None]
     origin = tuple(sorted({key for leaf in hosts for key in leaf.origin}))
-    return render_routes.route_configuration(RouteTable(table, origin), [leaf.body for leaf in hosts])
+    return render_routes.route_configuration(RouteTable(table, origin), hosts)
 
 
 @derived_map(virtual_hosts.route_tables)

@@ -19,11 +19,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
+from fairlead.protocol.containment import Containment, Held
 from fairlead.protocol.events import Acknowledged, Event, Rejected, Subscribed, SyncState, TypeStatus
 from fairlead.protocol.ledger import Ledger
 from fairlead.protocol.rules import EMPTY, UNDIVIDED
 from fairlead.protocol.subscription import Subscription
-from fairlead.snapshot.messages import NOT_FOUND, DeltaDiscoveryRequest, DiscoveryRequest, ErrorDetail, Response
+from fairlead.snapshot.messages import (
+    FAILED_PRECONDITION,
+    NOT_FOUND,
+    DeltaDiscoveryRequest,
+    DiscoveryRequest,
+    ErrorDetail,
+    Response,
+)
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Part, Table, Variant
 from fairlead.snapshot.types import SHORT_NAMES
@@ -90,6 +98,8 @@ class Draft:
     """Whether what is not in it is thereby removed."""
     changed: frozenset[str] = frozenset()
     """Names of the resources in it that the client did not hold, or not in this version."""
+    before: Mapping[str, Held] = field(default_factory=dict)
+    """What the client held under these names, if anything."""
     new: frozenset[str] = frozenset()
     """Those of them that the client did not hold in any version, or has asked for anew."""
 
@@ -109,6 +119,8 @@ class _Sent:
     version: str
     resources: tuple[Resource, ...]
     removed: tuple[str, ...]
+    changed: frozenset[str]
+    before: Mapping[str, Held]
 
 
 class Conversation(ABC, Generic[RequestT]):
@@ -125,10 +137,15 @@ class Conversation(ABC, Generic[RequestT]):
         self.owes_answer = False
         """Whether the client waits for a response even if there is nothing to send."""
         self._claims: Mapping[str, str] = {}
+        self._returning = False
+        """Whether the client holds resources from an earlier stream without saying which."""
         self._nonce = ""
         self._awaited: _Sent | None = None
         self._version = ""
         self._error: ErrorDetail | None = None
+        """Of the newest refusal, unless a response has been acknowledged since."""
+        self._blames_nothing = False
+        """Whether it was a refusal of a response without any resources that could be contained."""
 
     # --- Input ---
 
@@ -155,6 +172,11 @@ class Conversation(ABC, Generic[RequestT]):
         if sent is None or meaning not in (Meaning.ACKNOWLEDGEMENT, Meaning.REFUSAL):
             return
         self._awaited, self._error = None, error
+        if self.ledger is not None and error is not None:
+            self.ledger.refused(sent.resources, sent.changed, sent.before, error, returning=self._returning)
+            self._blames_nothing = self.ledger.containment is None
+        elif self.ledger is not None and self.ledger.containment is not None:
+            self.ledger.accepted(sent.resources)
         if error is None:
             self._version = sent.version
             self._events.append(Acknowledged(self.type_url, sent.nonce, sent.version, sent.resources, sent.removed))
@@ -189,7 +211,16 @@ class Conversation(ABC, Generic[RequestT]):
     @property
     def settled(self) -> bool:
         """Whether the client has acknowledged all that it is to have."""
-        return self.free and self._error is None and not self.waiting
+        return self.free and not self.waiting and not self._refuses
+
+    @property
+    def _containment(self) -> Containment | None:
+        return None if self.ledger is None else self.ledger.containment
+
+    @property
+    def _refuses(self) -> bool:
+        """Whether the client lacks something because it refuses it."""
+        return self._containment is not None or (self._error is not None and self._blames_nothing)
 
     def draft(self) -> Draft | None:
         """The next response, from the newest state; what is in it counts as offered.
@@ -209,7 +240,7 @@ class Conversation(ABC, Generic[RequestT]):
     def send(self, draft: Draft, nonce: str) -> Response:
         """Note that a draft is under way."""
         self._nonce = nonce
-        self._awaited = _Sent(nonce, draft.version, draft.resources, tuple(draft.removed))
+        self._awaited = _Sent(nonce, draft.version, draft.resources, tuple(draft.removed), draft.changed, draft.before)
         return Response(
             type_url=self.type_url,
             nonce=nonce,
@@ -222,7 +253,7 @@ class Conversation(ABC, Generic[RequestT]):
     def _changes(self, ledger: Ledger) -> Draft:
         # Only what the client lacks, as far as it fits into one response.
         draft, pending = Draft(ledger.table.version), ledger.pending()
-        present = ledger.table.present(pending)
+        present = ledger.table.present(pending.difference(ledger.instead) if ledger.instead else pending)
         parts = ledger.table.parts(self.variant, present, None if self.type_url in UNDIVIDED else RESPONSE_BYTES)
         if len(parts) > 1:
             present, absent = parts[0].names, []
@@ -233,8 +264,9 @@ class Conversation(ABC, Generic[RequestT]):
         stand_ins = [resource for name in absent if (resource := self._tell_absent(name, ledger, draft)) is not None]
         if stand_ins:
             draft.add(Part.of(self.variant, stand_ins))
+            present = present.union(name for name in absent if ledger.instead.get(name) is not None)
         draft.changed, draft.new = present, ledger.new(present)
-        ledger.offered(present.union(absent))
+        draft.before = ledger.offered(present.union(absent))
         return draft
 
     def _tell_absent(self, name: str, ledger: Ledger, draft: Draft) -> Resource | None:
@@ -246,10 +278,18 @@ class Conversation(ABC, Generic[RequestT]):
             return empty(name)
         named = name in self.subscription.names
         if named:
-            draft.errors.append((name, not_found(self.type_url, name)))
+            draft.errors.append((name, self._why_absent(name, ledger)))
         if named or ledger.holds(name):
             draft.removed.append(name)
         return None
+
+    def _why_absent(self, name: str, ledger: Ledger) -> ErrorDetail:
+        if name in ledger.instead:
+            said = (
+                f"{SHORT_NAMES[self.type_url]} resource {name!r} was refused; it is offered again when it has changed"
+            )
+            return ErrorDetail(FAILED_PRECONDITION, said)
+        return not_found(self.type_url, name)
 
     @property
     def status(self) -> TypeStatus:
@@ -257,11 +297,14 @@ class Conversation(ABC, Generic[RequestT]):
         # A client that comes back holding all that it asks for need not be sent anything.
         if not self._nonce and (self.ledger is None or self.waiting or not self.subscription.names):
             state = SyncState.NOT_SENT
-        elif self._error is not None and self._awaited is None:
+        elif self.free and self._refuses and not self.ready:
             state = SyncState.REJECTED
         else:
             state = SyncState.SYNCED if self.settled else SyncState.STALE
-        return TypeStatus(state, self._version, self._error, self.subscription.wildcard, self.subscription.names)
+        error = self._error if self._refuses else None
+        contained = self._containment.contained if self._containment is not None else ()
+        wanted = self.subscription
+        return TypeStatus(state, self._version, error, wanted.wildcard, wanted.names, contained)
 
 
 def not_found(type_url: str, name: str) -> ErrorDetail:

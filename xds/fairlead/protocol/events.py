@@ -3,6 +3,7 @@
 import enum
 from dataclasses import dataclass
 
+from fairlead.protocol.containment import Contained
 from fairlead.snapshot.messages import ErrorDetail
 from fairlead.snapshot.resource import Resource
 
@@ -54,7 +55,7 @@ class SyncState(enum.StrEnum):
     STALE = "stale"
     """Something is under way, or waits for the acknowledgement of something else."""
     REJECTED = "rejected"
-    """The newest response was refused."""
+    """The client refuses something, and has what it accepted before instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +70,5 @@ class TypeStatus:
     wildcard: bool
     names: frozenset[str]
     """What is subscribed to by name."""
+    contained: tuple[Contained, ...] = ()
+    """What the client lacks because it refuses it: as far as that is known, for suspects may still be on trial."""

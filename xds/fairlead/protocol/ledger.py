@@ -8,17 +8,22 @@ A client in step holds what the table held at a mark. All else are exceptions:
     Other names, that it holds in another version than the table does, or that only one of the two holds.
 `kept`
     Names that the table has lost, but that the client is to keep until nothing of it refers to them.
+`instead`
+    Names under which the client is offered something else than the table has, because it refuses that.
 
 So memory and work are those of the difference, not of the table.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 
+from fairlead.protocol.containment import UNKNOWN, Containment, Held
 from fairlead.protocol.rules import EMPTY, REMOVAL_WAITS_FOR
 from fairlead.protocol.subscription import Subscription, shared
+from fairlead.snapshot.messages import ErrorDetail
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Table
 
@@ -30,8 +35,6 @@ MANY_CHANGES = 256
 """How many changed names are worth putting off: to take note of as many takes about 0.1 ms."""
 
 _NOTHING: frozenset[str] = frozenset()
-_UNKNOWN = ""
-"""The version of which it is not known, or does not matter, which one the client holds: it is sent anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +43,33 @@ class Kept:
 
     resource: Resource
     until: float
+    """Seconds; infinite: until nothing that is retained refers to it."""
 
 
 class Ledger:
     """What one client has been offered of one type."""
 
-    __slots__ = ("_keeps", "_mark", "_put_off", "behind", "due", "kept", "subscription", "table")
+    __slots__ = (
+        "_keeps",
+        "_mark",
+        "_put_off",
+        "behind",
+        "containment",
+        "due",
+        "instead",
+        "kept",
+        "subscription",
+        "table",
+    )
 
     def __init__(self, table: Table, subscription: Subscription, claims: Mapping[str, str]) -> None:
         """Begin with a client that says that it holds `claims`, versions by name."""
         self.table = table
         self.subscription = subscription
-        self.behind: dict[str, str | None] = {}
+        self.behind: dict[str, Held] = {}
+        self.containment: Containment | None = None
+        """Set while there is something that the client refuses."""
+        self.instead: dict[str, Resource | None] = {}
         self.kept: dict[str, Kept] = {}
         self._keeps = table.type_url in REMOVAL_WAITS_FOR
         self._mark = table.mark
@@ -77,7 +95,10 @@ class Ledger:
     def get(self, name: str) -> Resource | None:
         """What the client is offered under that name."""
         kept = self.kept.get(name)
-        return kept.resource if kept else self.table.get(name)
+        return kept.resource if kept else self._offer(name)
+
+    def _offer(self, name: str) -> Resource | None:
+        return self.instead[name] if name in self.instead else self.table.get(name)
 
     def pending(self) -> frozenset[str]:
         """The names that have to be sent, or told to be gone."""
@@ -91,15 +112,14 @@ class Ledger:
         """Those of the pending `names` that the client does not hold, or that it has asked for anew."""
         return (self.due & names).union(name for name, held in self.behind.items() if not held and name in names)
 
-    def offered(self, names: frozenset[str]) -> None:
-        """Note that the client has been offered `names` as they are now."""
+    def offered(self, names: frozenset[str]) -> Mapping[str, Held]:
+        """Note that the client has been offered `names` as they are now; returns what it held of them, if anything."""
         if self.due:
             self.due = _NOTHING if self.due <= names else shared(self.due - names)
         if self.behind.keys() <= names:
-            self.behind.clear()
-        else:
-            for name in self.behind.keys() & names:
-                del self.behind[name]
+            before, self.behind = self.behind, {}
+            return before
+        return {name: self.behind.pop(name) for name in self.behind.keys() & names}
 
     # --- The client's side changes ---
 
@@ -111,9 +131,9 @@ class Ledger:
         if (before.wildcard and not subscription.wildcard) or not before.names <= subscription.names:
             wanted = subscription.names.union(self.table.names()) if subscription.wildcard else subscription.names
             self.due = shared(self.due & wanted)
-            for exceptions in (self.behind, self.kept):
-                for name in [name for name in exceptions if name not in subscription]:
-                    del exceptions[name]
+            refused = self.containment.names if self.containment is not None else ()
+            for name in {name for name in (*self.behind, *self.kept, *refused) if name not in subscription}:
+                self._forget(name)
         if not asked:
             return
         known = asked if before.wildcard else asked & before.names
@@ -122,10 +142,17 @@ class Ledger:
         self.renew(held)
         self.ask(asked - held)
 
-    def _held(self, name: str, changed: Mapping[str, Resource | None]) -> str | None:
+    def _forget(self, name: str) -> None:
+        self.behind.pop(name, None)
+        self.kept.pop(name, None)
+        self.instead.pop(name, None)
+        if self.containment is not None:
+            self.containment.follow(name, None)
+
+    def _held(self, name: str, changed: Mapping[str, Resource | None]) -> Held:
         if name in self.due or name in self.behind:
             return self.behind.get(name)
-        return _version(changed[name] if name in changed else self.get(name))
+        return changed[name] if name in changed and name not in self.instead else self.get(name)
 
     def ask(self, names: frozenset[str]) -> None:
         """The client has to be sent these, or told that they do not exist; it holds nothing of them."""
@@ -136,7 +163,7 @@ class Ledger:
 
     def renew(self, names: frozenset[str]) -> None:
         """The client has to be sent these once more, or told that they are gone; it may well hold them."""
-        self.behind.update(dict.fromkeys(names - self.due, _UNKNOWN))
+        self.behind.update(dict.fromkeys(names - self.due, UNKNOWN))
 
     # --- The table's side changes ---
 
@@ -175,25 +202,98 @@ class Ledger:
 
     def _note(self, name: str, before: Resource | None, now: float) -> None:
         # That the table had `before` under that name, when the client was in step but for the exceptions.
+        before = self.instead.get(name, before)
+        if self.containment is not None:
+            self._judge(self.containment, name)
         if name in self.due:
             return
-        current, kept = self.table.get(name), self.kept.pop(name, None)
+        current, kept = self._offer(name), self.kept.pop(name, None)
         if kept is not None:
             before = kept.resource
-        held = self.behind.pop(name, _version(before))
+        held = self.behind.pop(name, before)
         if current is None and before is not None and held is not None and self._keeps:
             self.kept[name] = kept or Kept(before, now + REMOVAL_PATIENCE)
             current = before
-        if held != _version(current):
+        if _version(held) != _version(current):
             self.behind[name] = held
 
-    def release(self, until: float = math.inf) -> None:
-        """Stop to keep what would have been kept until then at the latest."""
+    # --- The client refuses something ---
+
+    def refused(
+        self,
+        sent: Iterable[Resource],
+        new: frozenset[str],
+        before: Mapping[str, Held],
+        error: ErrorDetail,
+        *,
+        returning: bool,
+    ) -> None:
+        """The client has refused a response; see `Containment`."""
+        if self.containment is None:
+            self.containment = Containment(self.table.type_url, returning=returning)
+        self._reconsider(self.containment, self.containment.refuse(sent, new, before, error))
+
+    def accepted(self, sent: Iterable[Resource]) -> None:
+        """The client has taken in a response."""
+        if self.containment is not None:
+            self._reconsider(self.containment, self.containment.accept(sent))
+
+    def _reconsider(self, containment: Containment, names: Mapping[str, Held]) -> None:
+        for name, held in names.items():
+            if name not in self.subscription:
+                continue
+            self._judge(containment, name)
+            resource = self.table.get(name)
+            if name in self.due or self.behind.get(name) == UNKNOWN:
+                continue  # it is to be sent whatever the client holds
+            self.behind.pop(name, None)
+            kept = self.kept.pop(name, None)
+            if kept is not None and isinstance(held, Resource):  # else there is nothing to keep
+                self.kept[name] = replace(kept, resource=held)
+            if resource is not None and containment.leaves_alone(resource):
+                continue
+            offered = self.get(name)
+            if _version(held) != _version(offered):
+                self.behind[name] = held
+            elif offered is None and name in self.subscription.names:
+                self.ask(frozenset({name}))  # it waits to be told that there is nothing
+        if containment.empty:
+            self.containment = None
+
+    def _judge(self, containment: Containment, name: str) -> None:
+        """Find out what the client is offered under that name."""
+        resource = self.table.get(name)
+        containment.follow(name, resource)
+        offered = containment.offer(resource) if resource is not None else None
+        if offered is resource:
+            self.instead.pop(name, None)
+        else:
+            self.instead[name] = offered
+        if containment.empty:
+            self.containment = None
+
+    @property
+    def retained(self) -> list[bytes]:
+        """What the client has of earlier states, encoded: instead of what it refuses, and what that refers to."""
+        instead = [resource.body for resource in self.instead.values() if resource is not None]
+        return instead + [kept.resource.body for kept in self.kept.values() if kept.until == math.inf]
+
+    def retain(self, referrers: Collection[bytes], now: float) -> None:
+        """Keep what these refer to as long as they are there: each refers by name, so it contains the name."""
+        for name, kept in self.kept.items():
+            encoded = name.encode()
+            if any(encoded in referrer for referrer in referrers):
+                self.kept[name] = replace(kept, until=math.inf)
+            elif kept.until == math.inf:
+                self.kept[name] = replace(kept, until=now + REMOVAL_PATIENCE)
+
+    def release(self, until: float = sys.float_info.max) -> None:
+        """Stop to keep what would have been kept until then at the latest; not what is retained."""
         for name, kept in list(self.kept.items()):
             if kept.until <= until:
                 del self.kept[name]
-                self.behind.setdefault(name, kept.resource.version)
+                self.behind.setdefault(name, kept.resource)
 
 
-def _version(resource: Resource | None) -> str | None:
-    return resource.version if resource is not None else None
+def _version(held: Held) -> str | None:
+    return held.version if isinstance(held, Resource) else held

@@ -48,6 +48,15 @@ REMOVAL_WAITS_FOR: Mapping[str, tuple[str, ...]] = {
 """Make before break, the second half: a removal of the type waits until the types that can refer to it have been sent
 and acknowledged. A cluster that is removed while a route still uses it answers 503."""
 
+NAMED_IN_REFUSALS = frozenset({CLUSTER, LISTENER})
+"""Types of which Envoy names the resources at fault when it refuses a response, and takes in the others of it."""
+
+NEEDS_ITEMS = frozenset({LISTENER})
+"""Types whose resources are nothing without items: Envoy refuses a listener without filter chains."""
+
+NOT_ABOUT_CONTENT = ("cannot bind", "Address already in use")
+"""What Envoy says when it refuses a listener because of the machine that it runs on: all of its content is innocent."""
+
 EMPTY: Mapping[str, Callable[[str], Resource]] = {
     CLUSTER_LOAD_ASSIGNMENT: empty_cluster_load_assignment,
     EXTENSION_CONFIG: refused_extension_config,

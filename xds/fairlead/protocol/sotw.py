@@ -10,7 +10,7 @@ What a request does, by its meaning (`conversation.MEANINGS`):
 New names are sent although no version has changed, and although they may have been sent before without being asked for.
 """
 
-from fairlead.protocol.conversation import Conversation, Draft, Meaning, not_found
+from fairlead.protocol.conversation import Conversation, Draft, Meaning
 from fairlead.protocol.ledger import Ledger
 from fairlead.protocol.rules import DELTA_ONLY, FULL_STATE, IMPLICIT_WILDCARD
 from fairlead.protocol.stream import Stream
@@ -27,6 +27,8 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
     def receive(self, request: DiscoveryRequest) -> None:
         """Take in a request."""
         meaning = self._understand(request)
+        if meaning is Meaning.OPENING:
+            self._returning = bool(request.version)
         if meaning is Meaning.STALE:
             return
         self._settle(meaning, request.error)
@@ -50,16 +52,18 @@ class StateOfTheWorldConversation(Conversation[DiscoveryRequest]):
 
     def _state(self, ledger: Ledger) -> Draft:
         table, pending = ledger.table, ledger.pending()
-        kept = [item.resource for item in ledger.kept.values()]
-        draft = Draft(table.version_with(kept), changed=table.present(pending), full_state=True)
+        others = [item.resource for item in ledger.kept.values()]
+        others += [resource for resource in ledger.instead.values() if resource is not None]
+        version = table.version_with(others, without=ledger.instead)
+        draft = Draft(version, changed=table.present(pending), full_state=True)
         present = table.names() if self.subscription.wildcard else table.present(self.subscription.names)
-        for part in table.parts(self.variant, present, limit=None):
+        for part in table.parts(self.variant, present.difference(ledger.instead) if ledger.instead else present, None):
             draft.add(part)
-        if kept:
-            draft.add(Part.of(self.variant, kept))
+        if others:
+            draft.add(Part.of(self.variant, others))
         named = sorted(pending & self.subscription.names)
-        draft.errors = [(name, not_found(self.type_url, name)) for name in named if ledger.get(name) is None]
-        ledger.offered(pending)
+        draft.errors = [(name, self._why_absent(name, ledger)) for name in named if ledger.get(name) is None]
+        draft.before = ledger.offered(pending)
         return draft
 
 

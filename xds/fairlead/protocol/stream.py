@@ -9,6 +9,7 @@
   is named like its cluster.
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar, Generic
 
@@ -125,11 +126,19 @@ class Stream(ABC, Generic[RequestT]):
     def _release(self, now: float) -> None:
         for type_url, conversation in self._conversations.items():
             if conversation.ledger is not None and conversation.ledger.kept and conversation.free:
-                referrers = (self._conversations.get(referrer) for referrer in REMOVAL_WAITS_FOR[type_url])
-                if all(referrer is None or referrer.settled for referrer in referrers):
+                referrers = self._referrers(type_url)
+                conversation.ledger.retain(self._retained(referrers), now)
+                if all(referrer.settled for referrer in referrers):
                     conversation.ledger.release()
                 else:
                     conversation.ledger.release(until=now)
+
+    def _referrers(self, type_url: str) -> list[Conversation[RequestT]]:
+        types = REMOVAL_WAITS_FOR[type_url]
+        return [self._conversations[referrer] for referrer in types if referrer in self._conversations]
+
+    def _retained(self, referrers: list[Conversation[RequestT]]) -> list[bytes]:
+        return [body for referrer in referrers if referrer.ledger is not None for body in referrer.ledger.retained]
 
     def _sent(self, type_url: str, draft: Draft) -> None:
         endpoints = self._conversations.get(CLUSTER_LOAD_ASSIGNMENT)
@@ -148,6 +157,7 @@ class Stream(ABC, Generic[RequestT]):
                 for conversation in self._conversations.values()
                 if conversation.ledger is not None and conversation.free
                 for item in conversation.ledger.kept.values()
+                if item.until < math.inf
             ),
             default=None,
         )

@@ -4,6 +4,7 @@ A listener's bytes are those of its filter chains behind what is the listener's 
 whatever else the listener has: Envoy then drains the connections of changed chains only.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 from google.protobuf.message import Message
@@ -21,14 +22,15 @@ from fairlead._pb.envoy.type.v3 import hash_policy_pb2
 from fairlead._pb.google.protobuf import wrappers_pb2
 from fairlead.intent import FilterChain, HttpConnections, Listener, Nanoseconds, TcpConnections
 from fairlead.render import tls
-from fairlead.render.encoding import AGGREGATED, duration, encode, packed, write_address, write_duration
+from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, write_address, write_duration
 from fairlead.render.http_filters import http_filters
 from fairlead.render.names import UNRESOLVED_CLUSTER, cluster_name
 from fairlead.snapshot import types, wire
-from fairlead.snapshot.resource import Resource
+from fairlead.snapshot.resource import Composition, Resource
 
 _ADDRESS = listener_pb2.Listener.ADDRESS_FIELD_NUMBER
 _FILTER_CHAINS = listener_pb2.Listener.FILTER_CHAINS_FIELD_NUMBER
+_FILTER_CHAIN = "type.googleapis.com/envoy.config.listener.v3.FilterChain"
 
 _Filter = listener_components_pb2.Filter
 
@@ -48,18 +50,21 @@ def listener(intent: Listener) -> Resource:
     write_address(own.address, intent.address, intent.port)
     # Spreads a burst of new connections over all worker threads.
     own.max_connections_to_accept_per_socket_event.value = 1
-    chains = (wire.length_delimited(_FILTER_CHAINS, filter_chain(chain)) for chain in intent.filter_chains)
-    return Resource(types.LISTENER, intent.name, b"".join((encode(own), *chains)), intent.origin)
+    chains = tuple(filter_chain(chain) for chain in intent.filter_chains)
+    return Resource.composed(
+        types.LISTENER, intent.name, Composition(encode(own), _FILTER_CHAINS, chains), intent.origin
+    )
 
 
-def bind(resource: Resource, ip_address: str) -> Resource:
-    """The Listener `resource`, whose address is of an IP, under the same name and port on another IP address.
+def bind(unbound: Resource, ip_address: str) -> Resource:
+    """The Listener `unbound`, whose address is of an IP, under the same name and port on another IP address.
 
     The address is appended to the bytes: of a field that occurs twice the parts are merged, the last one wins.
     """
     other = encode(address_pb2.Address(socket_address=address_pb2.SocketAddress(address=ip_address)))
-    body = resource.body + wire.length_delimited(_ADDRESS, other)
-    return Resource(resource.type_url, resource.name, body, resource.origin)
+    assert unbound.composition is not None
+    composition = replace(unbound.composition, tail=wire.length_delimited(_ADDRESS, other))
+    return Resource.composed(unbound.type_url, unbound.name, composition, unbound.origin)
 
 
 def _listener_filters(intent: Listener) -> list[listener_components_pb2.ListenerFilter]:
@@ -80,8 +85,8 @@ def _listener_filter(name: str, configuration: Message) -> listener_components_p
 
 # A change of one chain of a listener leaves the others as they are: those need not be encoded again.
 @lru_cache(maxsize=4096)
-def filter_chain(chain: FilterChain) -> bytes:
-    """An encoded FilterChain."""
+def filter_chain(chain: FilterChain) -> Resource:
+    """A FilterChain, to be put into a Listener."""
     message = listener_components_pb2.FilterChain(name=chain.name, filters=[_network_filter(chain.connections)])
     if chain.server_names or _takes_only_tls(chain):
         # That it is TLS is said, so that a chain for all names does not collide with one for plain text.
@@ -93,7 +98,7 @@ def filter_chain(chain: FilterChain) -> bytes:
     if chain.tls is not None:
         message.transport_socket.CopyFrom(tls.termination(chain.tls))
         message.transport_socket_connect_timeout.CopyFrom(duration(_HANDSHAKE_TIMEOUT))
-    return encode(message)
+    return resource(_FILTER_CHAIN, chain.name, message, chain.origin)
 
 
 def _takes_only_tls(chain: FilterChain) -> bool:

@@ -26,7 +26,7 @@ from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resou
 from fairlead.render.headers import write_headers
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
 from fairlead.snapshot import types, wire
-from fairlead.snapshot.resource import Resource
+from fairlead.snapshot.resource import Composition, Resource
 
 _VIRTUAL_HOST_NAME = route_components_pb2.VirtualHost.NAME_FIELD_NUMBER
 _VIRTUAL_HOSTS = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
@@ -36,13 +36,10 @@ _MAX_DIRECT_RESPONSE_BYTES = 1 << 20
 # --- Route configurations ---------------------------------------------------------------------------------------------
 
 
-def route_configuration(table: RouteTable, virtual_hosts: Iterable[bytes]) -> Resource:
-    """A RouteConfiguration of the encoded `virtual_hosts` (bodies of what `virtual_host` returns), in that order."""
-    parts = [encode(_configuration(table))]
-    for body in virtual_hosts:
-        parts.append(wire.field_prefix(_VIRTUAL_HOSTS, len(body)))
-        parts.append(body)
-    return Resource(types.ROUTE_CONFIGURATION, table.name, b"".join(parts), table.origin)
+def route_configuration(table: RouteTable, virtual_hosts: Iterable[Resource]) -> Resource:
+    """A RouteConfiguration of the encoded `virtual_hosts`, as `virtual_host` returns them, in that order."""
+    composition = Composition(encode(_configuration(table)), _VIRTUAL_HOSTS, tuple(virtual_hosts))
+    return Resource.composed(types.ROUTE_CONFIGURATION, table.name, composition, table.origin)
 
 
 def route_configuration_with_discovery(table: RouteTable) -> Resource:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+FAILED_PRECONDITION = 9
+"""`google.rpc.Code.FAILED_PRECONDITION`."""
 NOT_FOUND = 5
 """`google.rpc.Code.NOT_FOUND`."""
 

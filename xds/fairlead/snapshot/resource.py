@@ -1,10 +1,45 @@
 """A resource: encoded once, framed once, versioned by its content."""
 
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from fairlead.problems import ObjectKey
+from fairlead.snapshot import wire
 from fairlead.snapshot.wire import content_hash, delta_discovery_response_item, discovery_response_item
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """What a resource is made of, where that is more than one thing: the virtual hosts of a RouteConfiguration, ...
+
+    The items are those of one repeated field, each from objects of its own: a fault in one need not be one of all.
+    """
+
+    head: bytes = field(repr=False)
+    """All other fields, encoded."""
+    item_field: int
+    """Number of the repeated field."""
+    items: tuple[Resource, ...]
+    """Under names of which none occurs twice."""
+    tail: bytes = field(default=b"", repr=False)
+    """What overrides fields of the head."""
+
+    @cached_property
+    def frame_version(self) -> str:
+        """Hash of all but the items."""
+        return content_hash(self.head + self.tail)
+
+    @property
+    def body(self) -> bytes:
+        """The encoded message."""
+        parts = [self.head]
+        for item in self.items:
+            parts += (wire.field_prefix(self.item_field, len(item.body)), item.body)
+        parts.append(self.tail)
+        return b"".join(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,6 +52,36 @@ class Resource:
     """The encoded message, deterministically."""
     origin: tuple[ObjectKey, ...] = ()
     """The objects that it comes from, for messages about it."""
+    composition: Composition | None = field(default=None, repr=False)
+    """What the body is made of, if of several things."""
+
+    @classmethod
+    def composed(
+        cls, type_url: str, name: str, composition: Composition, origin: tuple[ObjectKey, ...] = ()
+    ) -> Resource:
+        """A resource of several things."""
+        return cls(type_url, name, composition.body, origin, composition)
+
+    def with_items(self, others: Mapping[str, Resource | None], frame: Composition | None = None) -> Resource:
+        """The resource with other items under these names; without those that are None.
+
+        With `frame`, all but the items is as there. Whoever asks for the same gets the same object: a fleet that
+        refuses an item refuses it a thousand times.
+        """
+        if self.composition is None:
+            raise ValueError(f"{self.name} has no items")
+        frame = frame or self.composition
+        key = frame.frame_version, frozenset((name, item.version if item else None) for name, item in others.items())
+        found = self._variants.get(key)
+        if found is None:
+            items = (others.get(item.name, item) for item in self.composition.items)
+            composition = replace(frame, items=tuple(item for item in items if item is not None))
+            found = self._variants[key] = Resource.composed(self.type_url, self.name, composition, self.origin)
+        return found
+
+    @cached_property
+    def _variants(self) -> dict[tuple[str, frozenset[tuple[str, str | None]]], Resource]:
+        return {}
 
     @cached_property
     def version(self) -> str:

@@ -125,10 +125,10 @@ class Table:
         """A hash of the content, whatever the order in which it came about; as stable as those of the resources."""
         return _version(self._digest)
 
-    def version_with(self, resources: Iterable[Resource]) -> str:
-        """The version of a table that holds these resources as well."""
+    def version_with(self, resources: Iterable[Resource], without: Iterable[str] = ()) -> str:
+        """The version of a table that holds these resources as well, and nothing else `without` these names."""
         digest = self._digest
-        for resource in resources:
+        for resource in (*resources, *map(self._resources.get, without)):
             digest ^= _digest(resource)
         return _version(digest)
 

@@ -1,0 +1,258 @@
+"""NACK containment: what a client has refused, narrowed down to what is at fault, and what it is offered instead.
+
+A response is refused whole. Envoy says which clusters and listeners it means, and takes in the others; of all other
+types it takes in none of what came after the fault, or none at all, and does not say where the fault is. So
+
+- what was new in a refused response is suspected, and tried again in halves until one unit is found guilty: a
+  resource, or one item of those that are composed of several (a virtual host, a filter chain);
+- a guilty unit, and a suspect that waits for its trial, is replaced by what the client accepted last, or left out if
+  it never accepted any; all else goes on;
+- when the content of a unit changes, it is as innocent as any other.
+
+The number of trials has a bound, and none repeats another: a client that refuses everything is soon left alone.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fairlead.problems import ObjectKey
+from fairlead.protocol.rules import NAMED_IN_REFUSALS, NEEDS_ITEMS, NOT_ABOUT_CONTENT
+from fairlead.snapshot.messages import ErrorDetail
+from fairlead.snapshot.resource import Resource
+
+MOST_REFUSALS = 64
+"""After how many a group that is refused is not divided any more, but guilty. To find one among 10,000 takes 14."""
+
+UNKNOWN = ""
+"""The version of which it is not known, or does not matter, which one the client holds."""
+
+Held = Resource | str | None
+"""What a client holds under a name: a resource, the version of one whose content is not known here, or nothing."""
+
+
+class Unit(NamedTuple):
+    """Something that can be at fault: a resource as a whole, one of its items, or what surrounds its items."""
+
+    resource: str
+    item: str | None
+    """None: the whole, by its version, or what surrounds the items, by theirs."""
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Contained:
+    """What a client does not have because it refuses it."""
+
+    resource: str
+    """Name of the resource."""
+    item: str | None
+    """Name of the item of the resource, if it is one that is at fault."""
+    origin: tuple[ObjectKey, ...]
+    """The objects that it was made of."""
+    error: ErrorDetail
+    """Why, in the client's words."""
+
+
+class Containment:
+    """Of one type on one stream. It is made with the first refusal; most streams never need one."""
+
+    def __init__(self, type_url: str, *, returning: bool) -> None:
+        """`returning`: the client may hold resources from an earlier stream, of which it has not said which."""
+        self._type_url = type_url
+        self._returning = returning
+        self._held: dict[str, Held] = {}
+        """What the client accepted last, of the names that have guilty or suspected units."""
+        self._newest: dict[str, Resource] = {}
+        """What there is under these names."""
+        self._guilty: dict[Unit, Contained] = {}
+        self._suspects: list[frozenset[Unit]] = []
+        """In groups; the first one is on trial, the others wait."""
+        self._refusals = 0
+
+    @property
+    def contained(self) -> tuple[Contained, ...]:
+        """What has been found guilty."""
+        return tuple(self._guilty.values())
+
+    @property
+    def names(self) -> Collection[str]:
+        """The resources concerned."""
+        return self._held.keys()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to contain any more."""
+        return not self._held
+
+    # --- What the client says ---
+
+    def refuse(
+        self, sent: Iterable[Resource], new: frozenset[str], before: Mapping[str, Held], error: ErrorDetail
+    ) -> Mapping[str, Held]:
+        """The client has refused `sent`. `new`: the names of what was new to it; `before`: what it held, if anything.
+
+        Returns the names of which it has to be decided anew what is offered, and what the client holds of them.
+        """
+        self._refusals = self._refusals + 1 if self._suspects else 1
+        accused = [resource for resource in sent if resource.name in new]
+        if self._type_url in NAMED_IN_REFUSALS:
+            named = [resource for resource in sent if _is_named(resource.name, error.message)]
+            if not named:
+                return self._leave(accused, error)
+            self._clear(resource for resource in accused if resource not in named)
+            groups = [[resource] for resource in named]
+        else:
+            groups = [accused]
+        for group in groups:
+            self._accuse(group, before, error)
+        return {**{resource.name: self._held[resource.name] for group in groups for resource in group}, **self._try()}
+
+    def _leave(self, accused: Iterable[Resource], error: ErrorDetail) -> Mapping[str, Held]:
+        """Which of them are meant is not known, nor what the client holds now."""
+        for resource in accused:
+            self._held[resource.name], self._newest[resource.name] = UNKNOWN, resource
+            unit = Unit(resource.name, None, resource.version)
+            self._guilty[unit] = Contained(resource.name, None, resource.origin, error)
+        return {}
+
+    def _accuse(self, group: Iterable[Resource], before: Mapping[str, Held], error: ErrorDetail) -> None:
+        accused: dict[Unit, Contained] = {}
+        for resource in group:
+            held = before.get(resource.name)
+            held = self._held.setdefault(resource.name, UNKNOWN if held is None and self._returning else held)
+            self._newest[resource.name] = resource
+            for unit, origin in self._units_at_fault(resource, held, error).items():
+                if unit not in self._guilty:
+                    accused[unit] = Contained(unit.resource, unit.item, origin, error)
+        self._acquit(accused)
+        if len(accused) <= 1 or self._refusals >= MOST_REFUSALS:
+            self._guilty.update(accused)
+        else:
+            units = sorted(accused, key=lambda unit: (unit.resource, unit.item or "", unit.version))
+            middle = len(units) // 2
+            self._suspects[:0] = [frozenset(units[:middle]), frozenset(units[middle:])]
+
+    def _units_at_fault(self, resource: Resource, held: Held, error: ErrorDetail) -> dict[Unit, tuple[ObjectKey, ...]]:
+        """The units of a refused resource of which at least one is at fault, for a client that holds `held`."""
+        whole = Unit(resource.name, None, resource.version)
+        about_content = not any(words in error.message for words in NOT_ABOUT_CONTENT)
+        if resource.composition is None or isinstance(held, str) or not about_content:
+            return {whole: resource.origin}
+        units = _units(resource)
+        del units[whole]
+        for innocent in _units(held) if held is not None else ():
+            units.pop(innocent, None)
+        return units or {whole: resource.origin}
+
+    def accept(self, sent: Iterable[Resource]) -> Mapping[str, Held]:
+        """The client has taken in `sent`; returns the same as `refuse`."""
+        known = [resource for resource in sent if resource.name in self._held]
+        self._clear(known)
+        return {**{resource.name: resource for resource in known}, **self._try()}
+
+    def _try(self) -> dict[str, Held]:
+        """The names that have units on trial."""
+        while self._suspects:
+            tried = {name: self._held[name] for name in {unit.resource for unit in self._suspects[0]}}
+            if any(_differ(self.offer(self._newest[name]), held) for name, held in tried.items()):
+                return tried
+            # By themselves they make no difference, such as what surrounds no items.
+            first, *others = self._suspects
+            self._suspects = [first | others[0], *others[1:]] if others else []
+            if not others:
+                for name in tried:
+                    self._forget(name)
+        return {}
+
+    def _clear(self, accepted: Iterable[Resource]) -> None:
+        for resource in accepted:
+            if resource.name in self._held:
+                units = _units(resource)
+                self._held[resource.name] = resource
+                self._acquit(units.keys())
+                for unit in self._guilty.keys() & units.keys():
+                    del self._guilty[unit]
+                self._forget(resource.name)
+
+    def _acquit(self, units: Collection[Unit]) -> None:
+        self._suspects = [left for group in self._suspects if (left := group.difference(units))]
+
+    def _forget(self, name: str) -> None:
+        """If nothing is held against it any more."""
+        if not any(unit.resource == name for group in (self._guilty, *self._suspects) for unit in group):
+            self._held.pop(name, None)
+            self._newest.pop(name, None)
+
+    # --- What it is offered ---
+
+    def follow(self, name: str, resource: Resource | None) -> None:
+        """The resource of that name is this one from now on, or gone: what others were accused of is of no account."""
+        if name in self._held:
+            units = _units(resource) if resource is not None else {}
+            if resource is not None:
+                self._newest[name] = resource
+            outdated = {
+                unit
+                for group in (self._guilty, *self._suspects)
+                for unit in group
+                if unit.resource == name and unit not in units
+            }
+            self._acquit(outdated)
+            for unit in self._guilty.keys() & outdated:
+                del self._guilty[unit]
+            self._forget(name)
+
+    def leaves_alone(self, resource: Resource) -> bool:
+        """Whether the client, which refuses the resource, is to keep what it holds, whatever that is."""
+        held = self._held.get(resource.name)
+        return isinstance(held, str) and self._is_blocked(Unit(resource.name, None, resource.version))
+
+    def offer(self, resource: Resource) -> Resource | None:
+        """What the client is offered instead of the resource; the same one if there is nothing against it."""
+        if resource.name not in self._held:
+            return resource
+        held = self._held[resource.name]
+        if self._is_blocked(Unit(resource.name, None, resource.version)):
+            return resource if isinstance(held, str) else held
+        composition = resource.composition
+        if composition is None or isinstance(held, str):
+            return resource
+        last = held.composition if held is not None else None
+        frame = None
+        if self._is_blocked(Unit(resource.name, None, composition.frame_version)):
+            if last is None:
+                return None
+            frame = last
+        blocked = [item for item in composition.items if self._is_blocked(Unit(resource.name, item.name, item.version))]
+        if not blocked and frame is None:
+            return resource
+        accepted = {item.name: item for item in last.items} if last is not None else {}
+        found = resource.with_items({item.name: accepted.get(item.name) for item in blocked}, frame)
+        if self._type_url in NEEDS_ITEMS and found.composition is not None and not found.composition.items:
+            return held
+        return found
+
+    def _is_blocked(self, unit: Unit) -> bool:
+        return unit in self._guilty or any(unit in group for group in self._suspects[1:])
+
+
+def _units(resource: Resource) -> dict[Unit, tuple[ObjectKey, ...]]:
+    """All units of a resource, and what each was made of."""
+    units = {Unit(resource.name, None, resource.version): resource.origin}
+    composition = resource.composition
+    if composition is not None:
+        units[Unit(resource.name, None, composition.frame_version)] = resource.origin
+        units |= {Unit(resource.name, item.name, item.version): item.origin for item in composition.items}
+    return units
+
+
+def _differ(offered: Resource | None, held: Held) -> bool:
+    version = held.version if isinstance(held, Resource) else held
+    return version != (offered and offered.version)
+
+
+def _is_named(name: str, text: str) -> bool:
+    # Not as a part of another name.
+    return re.search(rf"(?<![\w.|/~-]){re.escape(name)}(?![\w|/~-]|\.\w)", text) is not None
