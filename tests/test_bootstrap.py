@@ -79,6 +79,27 @@ TLS = "static_resources.clusters.0.transport_socket.typed_config.common_tls_cont
         ("", "static_resources.clusters.0.transport_socket", None),
         ("--server-ca /pki/ca.pem", f"{TLS}.validation_context.trusted_ca.filename", "/pki/ca.pem"),
         ("--server-ca /pki/ca.pem", f"{TLS}.tls_certificates", None),
+        ("--server-ca /pki/ca.pem", f"{TLS}.validation_context.match_typed_subject_alt_names", None),
+        (
+            "--server-ca /pki/ca.pem --server-name fairlead.example",
+            f"{TLS}.validation_context.match_typed_subject_alt_names",
+            [{"san_type": "DNS", "matcher": {"exact": "fairlead.example"}}],
+        ),
+        (
+            "--server-ca /pki/ca.pem --server-name fairlead.example",
+            "static_resources.clusters.0.transport_socket.typed_config.sni",
+            "fairlead.example",
+        ),
+        (
+            "--server-ca /pki/ca.pem --server-name 192.0.2.1",
+            f"{TLS}.validation_context.match_typed_subject_alt_names",
+            [{"san_type": "IP_ADDRESS", "matcher": {"exact": "192.0.2.1"}}],
+        ),
+        (
+            "--server-ca /pki/ca.pem --server-name 192.0.2.1",
+            "static_resources.clusters.0.transport_socket.typed_config.sni",
+            None,
+        ),
         (
             "--server-ca /pki/ca.pem --client-cert /pki/me.pem --client-key /pki/me.key",
             f"{TLS}.tls_certificates",
@@ -112,6 +133,7 @@ def test_options_decide_the_document(arguments: str, path: str, expected: object
         ("--id e --client-cert c.pem", "--client-cert and --client-key belong together"),
         ("--id e --client-key c.key", "--client-cert and --client-key belong together"),
         ("--id e --client-cert c.pem --client-key c.key", "--client-cert needs --server-ca"),
+        ("--id e --server-name fairlead.example", "--server-name needs --server-ca"),
         ("--id e --locality a/b/c/d", "--locality is 'a/b/c/d'; write region/zone/subzone"),
         ("--id e --admin-port 65536", "--admin-port"),
         ("--id e --bind-address localhost", "--bind-address is 'localhost'"),
@@ -144,6 +166,8 @@ def validate(document: Path) -> None:
         "--xds-address fairlead.example:18000",
         "--labels app=edge,y=n --locality r/z/s --namespace y --role sidecar",
         "--server-ca {pki}/ca.pem",
+        "--server-ca {pki}/ca.pem --server-name fairlead.example",
+        "--server-ca {pki}/ca.pem --server-name ::1",
         "--server-ca {pki}/ca.pem --client-cert {pki}/me.pem --client-key {pki}/me.key",
     ],
 )

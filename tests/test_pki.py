@@ -139,6 +139,7 @@ def test_commands_to_copy_use_the_name_of_the_server(
     assert (serve[serve.index("--xds-address") + 1] if "--xds-address" in serve else None) == listens
     bootstrap = command(made("proxy", tmp_path / "pki", "--namespace", "a"), "fairlead bootstrap")
     assert bootstrap[bootstrap.index("--xds-address") + 1] == dialled
+    assert bootstrap[bootstrap.index("--server-name") + 1] == dialled.removesuffix(":18000").strip("[]")
 
 
 def test_what_is_there_is_replaced_only_when_asked_for(folder: Path) -> None:

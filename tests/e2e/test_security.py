@@ -46,7 +46,9 @@ def option(command: list[str], name: str) -> Path:
     return Path(command[command.index(name) + 1])
 
 
-async def proxy(stack: Stack, folder: Path, name: str, bootstrap: list[str], **identity: Any) -> Envoy:
+def proxy(
+    stack: Stack, folder: Path, name: str, bootstrap: list[str], *, server_name: str = "", **identity: Any
+) -> Envoy:
     """An Envoy that connects with what a printed `fairlead bootstrap` names."""
     document = bootstrap_document(
         ProxyIdentity(id=name, labels=LABELS, bind_address=stack.address, **identity),
@@ -55,6 +57,7 @@ async def proxy(stack: Stack, folder: Path, name: str, bootstrap: list[str], **i
             client_certificate=option(bootstrap, "--client-cert"),
             client_key=option(bootstrap, "--client-key"),
             authorities=option(bootstrap, "--server-ca"),
+            name=server_name or str(option(bootstrap, "--server-name")),
         ),
         admin_port=free_port(),
     )
@@ -72,10 +75,10 @@ async def test_pki_from_nothing_to_a_served_certificate(stack: Stack) -> None:
     stack.write("gateway.yaml", gateway(https_server("a.test", "a")))
     stack.write("secret.yaml", secret("a", PAIR))
     await stack.serve(*serve[serve.index("--tls-cert") :])
-    async with await proxy(stack, stack.tmp_path, "own", bootstrap, namespace="istio-system"):
+    async with proxy(stack, stack.tmp_path, "own", bootstrap, namespace="istio-system"):
         shown = await handshake(stack.address, HTTPS, "a.test")
         assert shown.serial_number == PAIR.certificate.serial_number
-        liar = await proxy(stack, stack.tmp_path, "liar", foreign, namespace="istio-system")
+        liar = proxy(stack, stack.tmp_path, "liar", foreign, namespace="istio-system")
         await liar.start(wait_until_ready=False)
         try:
             await until(lambda: "a client was refused" in running(stack).log_text(), "it is refused")
@@ -90,6 +93,13 @@ async def test_pki_from_nothing_to_a_served_certificate(stack: Stack) -> None:
         (line,) = [line for line in running(stack).log_text().splitlines() if "a client was refused" in line]
         assert "claims the namespace istio-system" in line
         assert "is for elsewhere" in line
+        # And one that expects another server goes on looking for it.
+        choosy = proxy(stack, stack.tmp_path, "choosy", bootstrap, server_name="fairlead.example")
+        await choosy.start(wait_until_ready=False)
+        try:
+            await until(lambda: _mistrusts(choosy), "it has seen another certificate than it wants")
+        finally:
+            await choosy.stop()
         # A renewed certificate is taken at the next connection, without a restart.
         run_again = CliRunner().invoke(app, [*make_proxy, "--overwrite"])
         assert run_again.exit_code == 0
@@ -102,6 +112,10 @@ async def test_pki_from_nothing_to_a_served_certificate(stack: Stack) -> None:
 
 async def _tries(envoy: Envoy) -> bool:
     return (await envoy.stats(r"cluster\.fairlead\.upstream_cx_total")).popitem()[1] > 2
+
+
+async def _mistrusts(envoy: Envoy) -> bool:
+    return (await envoy.stats(r"cluster\.fairlead\.ssl\.fail_verify_san")).popitem()[1] > 0
 
 
 async def _differs(stack: Stack, serial: int) -> bool:

@@ -60,6 +60,8 @@ class XdsServer:
     client_key: Path | None = None
     authorities: Path | None = None
     """PEM file with the CA of the server's certificate; set: TLS is spoken."""
+    name: str = ""
+    """DNS name or IP address that the server's certificate must be for; empty: any certificate of the CA will do."""
 
 
 def bootstrap_document(
@@ -145,14 +147,21 @@ def _xds_cluster(server: XdsServer) -> dict[str, Any]:
 
 
 def _tls(server: XdsServer, authorities: Path) -> dict[str, Any]:
-    common: dict[str, Any] = {
-        "validation_context": {
-            "trusted_ca": {
-                "filename": str(authorities.absolute()),
-                "watched_directory": {"path": str(authorities.absolute().parent)},
-            }
+    validation: dict[str, Any] = {
+        "trusted_ca": {
+            "filename": str(authorities.absolute()),
+            "watched_directory": {"path": str(authorities.absolute().parent)},
         }
     }
+    common: dict[str, Any] = {"validation_context": validation}
+    more: dict[str, Any] = {}
+    if server.name:
+        is_address = _is_ip_address(server.name)
+        validation["match_typed_subject_alt_names"] = [
+            {"san_type": "IP_ADDRESS" if is_address else "DNS", "matcher": {"exact": server.name}}
+        ]
+        if not is_address:
+            more["sni"] = server.name
     if server.client_certificate is not None and server.client_key is not None:
         common["tls_certificates"] = [
             {
@@ -167,6 +176,7 @@ def _tls(server: XdsServer, authorities: Path) -> dict[str, Any]:
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
             "common_tls_context": common,
+            **more,
         },
     }
 
@@ -179,12 +189,16 @@ def _address(text: str) -> tuple[str, dict[str, Any]]:
     if not separator or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise SettingsError(f"--xds-address is {text!r}; write HOST:PORT or unix:FILE")
     host = host.strip("[]")
+    discovery = "STATIC" if _is_ip_address(host) else "STRICT_DNS"
+    return discovery, {"socket_address": {"address": host, "port_value": int(port)}}
+
+
+def _is_ip_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
-        discovery = "STATIC"
     except ValueError:
-        discovery = "STRICT_DNS"
-    return discovery, {"socket_address": {"address": host, "port_value": int(port)}}
+        return False
+    return True
 
 
 def parse_labels(text: str) -> tuple[tuple[str, str], ...]:
@@ -233,6 +247,12 @@ def bootstrap(
     client_cert: Annotated[Path | None, typer.Option(help="PEM file: certificate to show to the server.")] = None,
     client_key: Annotated[Path | None, typer.Option(help="PEM file: its key.")] = None,
     server_ca: Annotated[Path | None, typer.Option(help="PEM file: CA of the server's certificate.")] = None,
+    server_name: Annotated[
+        str,
+        typer.Option(
+            help="DNS name or IP address that the server's certificate must be for. Default: any certificate of the CA."
+        ),
+    ] = "",
 ) -> None:
     """Print the bootstrap document of an Envoy.
 
@@ -242,6 +262,8 @@ def bootstrap(
         fail("--client-cert and --client-key belong together")
     if client_cert is not None and server_ca is None:
         fail("--client-cert needs --server-ca, the CA that the server's certificate is checked against")
+    if server_name and server_ca is None:
+        fail("--server-name needs --server-ca: without TLS, the server shows no certificate")
     try:
         identity = ProxyIdentity(
             id=id_,
@@ -252,7 +274,11 @@ def bootstrap(
             locality=_parse_locality(locality),
         )
         server = XdsServer(
-            address=xds_address, client_certificate=client_cert, client_key=client_key, authorities=server_ca
+            address=xds_address,
+            client_certificate=client_cert,
+            client_key=client_key,
+            authorities=server_ca,
+            name=server_name,
         )
         document = bootstrap_document(identity, server, protocol=protocol, admin_port=admin_port)
     except SettingsError as error:

@@ -135,14 +135,14 @@ def proxy(
             issuer=authority,
         )
         files.write(issued)
-        address = _server_address(folder)
+        host = _server_host(folder)
     except (SettingsError, OSError) as error:
         fail(str(error))
     print(f"{files.certificate} is a certificate of proxies for {name}.")
     print("\nStart one with it:")
     print(
         f"  fairlead bootstrap --id {service_account}-1 --namespace {namespace} --labels app={service_account}"
-        f" --xds-address {address} --server-ca {_Files(folder, 'ca').quoted_certificate}"
+        f" --xds-address {_address(host)} --server-ca {_Files(folder, 'ca').quoted_certificate} --server-name {host}"
         f" --client-cert {files.quoted_certificate} --client-key {files.quoted_key} > {service_account}-1.json"
     )
     print(f"  envoy -c {service_account}-1.json")
@@ -202,14 +202,17 @@ def _checked(names: list[str] | None) -> list[str]:
     return checked
 
 
-def _server_address(folder: Path) -> str:
+def _server_host(folder: Path) -> str:
     """Where proxies reach the server, by its certificate; loopback when there is none or it cannot be read."""
     try:
         names = hosts_of(_Files(folder, "server").certificate.read_bytes())
     except (OSError, ValueError):
         names = []
-    host = next((name for name in names if not _is_loopback(name) and not name.startswith("*")), "127.0.0.1")
-    return f"[{host}]:18000" if ":" in host else f"{host}:18000"
+    return next((name for name in names if not _is_loopback(name) and not name.startswith("*")), "127.0.0.1")
+
+
+def _address(host: str) -> str:
+    return f"'[{host}]:18000'" if ":" in host else f"{host}:18000"
 
 
 def _is_loopback(name: str) -> bool:
