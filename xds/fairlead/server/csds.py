@@ -29,8 +29,8 @@ from fairlead.snapshot.types import SECRET
 
 CLIENT_STATUS_SERVICE = "envoy.service.status.v3.ClientStatusDiscoveryService"
 
-_LARGEST_ANSWER = 64 << 20
-"""Bytes of one answer."""
+_LARGEST_ANSWER = 16 << 20
+"""Bytes of one answer, which take about a second of computing."""
 
 _CONFIG_STATES: Mapping[SyncState, ConfigState] = {
     SyncState.NOT_SENT: ConfigState.NOT_SENT,
