@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -14,6 +15,7 @@ from fairlead.server.connection import Connection, DeltaConnection, Locate, Stat
 from fairlead.server.convergence import Progress
 from fairlead.server.csds import CLIENT_STATUS_SERVICE, client_status_handler
 from fairlead.server.drain import drain
+from fairlead.server.flow import Flow
 from fairlead.server.hub import Hub
 from fairlead.server.introspection import Introspection
 from fairlead.server.ports import check_free, make_way, private_files
@@ -104,6 +106,7 @@ class XdsServer:
         self._hub = hub
         self._settings = settings
         self._admission = Admission(settings)
+        self._flow = Flow()
         self._credentials = server_credentials(settings)
         self.connections: set[Connection] = set()
         handlers = [_Handlers(hub, self._serve), client_status_handler(self.connections, self._admission)]
@@ -159,7 +162,8 @@ class XdsServer:
                     connection.open(data, identity)
                     self._connect(connection)
                     try:
-                        await _converse(connection, context)
+                        write = partial(self._flow.write, bounded(context.write))
+                        await connection.converse(context.read, write)
                     finally:
                         self._disconnect(connection)
             except ProtocolError as error:

@@ -1,11 +1,11 @@
 """One stream of one client: requests in, responses out."""
 
 import asyncio
-import contextlib
 import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import ClassVar
 
 import structlog
@@ -31,6 +31,12 @@ CONTROL_PLANE = "fairlead"
 
 Locate = Callable[[ObjectKey], Position | None]
 
+Write = Callable[[int, Callable[[], bytes]], Awaitable[int]]
+"""How a response is written: from about how many bytes it has and what encodes it, to how many it had."""
+
+_LAST_WRITE = 5.0
+"""Seconds that a client has to take the response under way when its stream has to end."""
+
 _OBJECTS_LOGGED = 10
 """A response of thousands of resources can be refused in words that name none of them."""
 
@@ -38,8 +44,8 @@ _OBJECTS_LOGGED = 10
 class Connection(ABC):
     """One stream of one client, a `Subscriber` of the hub; whoever has the transport reads, and lets it write.
 
-    The writer sleeps until a request or a change of the tables wakes it, then sends what is due, one response at a
-    time. To wait for `send` is HTTP/2 flow control, so a slow client holds up nobody but itself.
+    A request or a change of the tables lets what is due be written, one response at a time. To wait for the write is
+    HTTP/2 flow control, so a slow client holds up nobody but itself.
     """
 
     stream: StateOfTheWorldStream | DeltaStream
@@ -58,8 +64,14 @@ class Connection(ABC):
         self.snapshot: Snapshot | None = None
         """What is offered; None until there is something to offer."""
         self.refusals = Refusals()
-        self._woken = asyncio.Event()
-        self._complete = False
+        self._reader: asyncio.Task[None] | None = None
+        """The task that reads, while it does."""
+        self._write: Write | None = None
+        self._writer: asyncio.Task[None] | None = None
+        """The task that writes what is due, while something is."""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._complete: asyncio.Future[None] | None = None
+        """There when the client says no more; done when it has what it asked for."""
         self._end: Exception | None = None
 
     @abstractmethod
@@ -86,7 +98,7 @@ class Connection(ABC):
                 self.progress.answered(event)
             if isinstance(event, Rejected):
                 self._log_refusal(event)
-        self._woken.set()
+        self._stir()
 
     def _log_refusal(self, event: Rejected) -> None:
         refusal = Refusal.of(event)
@@ -102,11 +114,6 @@ class Connection(ABC):
             objects=objects,
         )
 
-    def complete(self) -> None:
-        """The client says no more, but may still listen: `write` returns when it has what it asked for."""
-        self._complete = True
-        self._woken.set()
-
     # --- What the server says ---
 
     def offer(self, snapshot: Snapshot) -> None:
@@ -118,7 +125,7 @@ class Connection(ABC):
             self.stream.offer(snapshot, time.monotonic())
         except Exception as failure:  # noqa: BLE001  # it ends this stream, and is told there
             self.end(failure)
-        self._woken.set()
+        self._stir()
 
     def wake(self) -> None:
         """Tables of the snapshot have changed."""
@@ -126,35 +133,93 @@ class Connection(ABC):
             due = self.stream.changed(time.monotonic())
             self.progress.concern(due=due)
             if due:
-                self._woken.set()
+                self._stir()
         except Exception as failure:  # noqa: BLE001
             self.end(failure)
 
     def end(self, reason: Exception) -> None:
-        """Let `write` raise that reason."""
+        """Let `converse` raise that reason, as soon as the response under way has been taken."""
         self._end = reason
-        self._woken.set()
+        if self._writer is None:
+            self._interrupt()
 
-    async def write(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Send what is due, until the stream is complete or has to end."""
-        while True:
-            self._woken.clear()
-            while self._end is None and (response := self.stream.next_response(began := time.monotonic())) is not None:
-                data = self._encode(response)
-                self.progress.sending(response.type_url, response.nonce, began)
-                await send(data)
-                self.progress.counts.sent(response.type_url, len(data), time.monotonic() - began)
+    # --- The transport ---
+
+    async def converse(self, read: Callable[[], Awaitable[object]], write: Write) -> None:
+        """Serve the stream until both sides are done; raises why it has to end before.
+
+        Only the reading has a task as long as the stream. Writing has one while something is due.
+        """
+        self._reader, self._write = asyncio.current_task(), write
+        try:
+            self._stir()
+            while isinstance(data := await read(), bytes):
+                self.receive(data)
+            self._complete = asyncio.get_running_loop().create_future()
+            self._stir()
+            await self._complete
+        except asyncio.CancelledError:
+            assert self._reader is not None
+            # Is it `end` that interrupts, and nobody else?
+            if self._end is None or self._reader.uncancel():
+                raise
+        except Exception as failure:  # noqa: BLE001  # it is raised below
+            self._end = failure
+        finally:
+            self._reader = None
+            await self._rest()
+        if self._end is not None:
+            raise self._end
+
+    async def _rest(self) -> None:
+        """Let the writing come to its end: a write that is cut off would leave gRPC unable to send the status."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        writer = self._writer
+        if writer is not None:
             if self._end is not None:
-                raise self._end
-            if self._complete and self.snapshot is not None:
-                return
-            deadline = self.stream.wake_at
-            if deadline is None:
-                self.progress.idle()
-            # At the deadline, what waited for an acknowledgement waits no longer.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if deadline is None else max(0.0, deadline - time.monotonic())):
-                    await self._woken.wait()
+                await asyncio.wait((writer,), timeout=_LAST_WRITE)
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+
+    def _stir(self) -> None:
+        """Let what is due be written, unless that is under way."""
+        if self._writer is None and self._reader is not None:
+            self._writer = asyncio.create_task(self._send_due())
+
+    async def _send_due(self) -> None:
+        assert self._write is not None
+        try:
+            while self._end is None and (response := self.stream.next_response(began := time.monotonic())) is not None:
+                self.progress.sending(response.type_url, response.nonce, began)
+                size = await self._write(response.size, partial(self._encode, response))
+                self.progress.counts.sent(response.type_url, size, time.monotonic() - began)
+        except Exception as failure:  # noqa: BLE001  # it ends this stream, and is told there
+            self._end = failure
+        self._writer = None
+        if self._end is not None:
+            self._interrupt()
+        elif self._complete is not None and self.snapshot is not None:
+            if not self._complete.done():
+                self._complete.set_result(None)
+        else:
+            self._await_deadline()
+
+    def _await_deadline(self) -> None:
+        # Then what waited for an acknowledgement waits no longer.
+        deadline = self.stream.wake_at
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if deadline is None:
+            self.progress.idle()
+        else:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(max(0.0, deadline - time.monotonic()), self._stir)
+
+    def _interrupt(self) -> None:
+        if self._reader is not None:
+            self._reader.cancel()
 
 
 class StateOfTheWorldConnection(Connection):

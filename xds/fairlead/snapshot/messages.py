@@ -81,3 +81,8 @@ class Response:
     """`DeltaDiscoveryResponse.removed_resources`."""
     errors: tuple[tuple[str, ErrorDetail], ...] = ()
     """`resource_errors`: names that were asked for and cannot be served, and why."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its frames, which is nearly all of it when it is large."""
+        return sum(map(len, self.frames))
