@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import msgspec
 import uvloop
+from fairlead.server.admission import connection_limits
 from fairlead.server.ads import OPTIONS
 
 from bench.inotify import MoveEvents
@@ -51,7 +52,7 @@ class _Floor(grpc.GenericRpcHandler):
 
 async def _main(folder: Path) -> None:
     floor = _Floor(msgspec.msgpack.decode((folder / "answers").read_bytes(), type=dict[str, list[bytes]]))
-    server = grpc.aio.server(handlers=[floor], options=OPTIONS)
+    server = grpc.aio.server(handlers=[floor], options=(*OPTIONS, *connection_limits()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     push = floor_push(folder)

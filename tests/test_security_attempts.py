@@ -14,7 +14,7 @@ import grpc
 import pytest
 from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from fairlead.certificates.issuing import Purpose
-from fairlead.server import admission
+from fairlead.server import admission, flow
 from fairlead.server.settings import Address
 from fairlead.snapshot.limits import NAMES, NODE_BYTES
 from support.identities import Identities, authority, of_namespace
@@ -493,7 +493,7 @@ async def test_a_stream_without_a_word(folder: Path, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_client_that_does_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(admission, "WRITE_WITHIN", 0.3)
+    monkeypatch.setattr(flow, "WRITE_WITHIN", 0.3)
     routes = "---".join(
         virtual_service(f"v{number}", f"http: [{{{TO_SHOP}}}]", hosts=f"{'h' * 50}-{number}.test")
         for number in range(2000)

@@ -41,9 +41,6 @@ LONGEST_WAIT = 15.0
 FIRST_REQUEST_WITHIN = 15.0
 """Seconds from a stream's turn until its first request has arrived."""
 
-WRITE_WITHIN = 60.0
-"""Seconds that a client has to take in one response."""
-
 HANDSHAKE_WITHIN = 10.0
 """Seconds from a connection's beginning until TLS and HTTP/2 are spoken on it."""
 
@@ -196,19 +193,6 @@ async def first_request(read: Callable[[], Awaitable[object]]) -> object:
             return await read()
     except TimeoutError:
         raise LimitError(f"no request came within {FIRST_REQUEST_WITHIN:g} seconds of opening the stream") from None
-
-
-def bounded(write: Callable[[bytes], Awaitable[None]]) -> Callable[[bytes], Awaitable[None]]:
-    """A `write` that raises `LimitError` when the client does not take a response in."""
-
-    async def write_within(message: bytes) -> None:
-        try:
-            async with asyncio.timeout(WRITE_WITHIN):
-                await write(message)
-        except TimeoutError:
-            raise LimitError(f"the client did not take in a response within {WRITE_WITHIN:g} seconds") from None
-
-    return write_within
 
 
 def host_of(peer: str) -> str:

@@ -10,7 +10,7 @@ import grpc
 import structlog
 
 from fairlead.errors import ProtocolError, SettingsError
-from fairlead.server.admission import Admission, Call, bounded, connection_limits, first_request, status_of
+from fairlead.server.admission import Admission, Call, connection_limits, first_request, status_of
 from fairlead.server.connection import Connection, DeltaConnection, Locate, StateOfTheWorldConnection
 from fairlead.server.convergence import Progress
 from fairlead.server.csds import CLIENT_STATUS_SERVICE, client_status_handler
@@ -107,6 +107,7 @@ class XdsServer:
         self._settings = settings
         self._admission = Admission(settings)
         self._flow = Flow()
+        self._watching: asyncio.Task[None] | None = None
         self._credentials = server_credentials(settings)
         self.connections: set[Connection] = set()
         handlers = [_Handlers(hub, self._serve), client_status_handler(self.connections, self._admission)]
@@ -138,6 +139,7 @@ class XdsServer:
                 raise SettingsError(f"--xds-socket {path}: {error}") from None
         await self._server.start()
         await self._introspection.start()
+        self._watching = asyncio.create_task(self._flow.watch())
 
     async def stop(self, seconds: float) -> None:
         """Take no new streams, and end the others, spread over at most `seconds`.
@@ -152,6 +154,8 @@ class XdsServer:
         await drain(self.connections, seconds, _ServerStops())
         await self._server.stop(_LAST_WORDS)
         await closing
+        if self._watching is not None:
+            self._watching.cancel()
 
     async def _serve(self, connection: Connection, context: _Context) -> None:
         # It counts until its end has been told: before, gRPC holds what the client has not taken in.
@@ -162,7 +166,7 @@ class XdsServer:
                     connection.open(data, identity)
                     self._connect(connection)
                     try:
-                        write = partial(self._flow.write, bounded(context.write))
+                        write = partial(self._flow.write, context.write)
                         await connection.converse(context.read, write)
                     finally:
                         self._disconnect(connection)
@@ -196,36 +200,6 @@ class XdsServer:
         self._hub.disconnect(connection)
         connection.progress.leave()
         log.info("proxy disconnected", proxy=connection.node.id, peer=connection.peer)
-
-
-_LAST_WRITE = 5.0
-"""Seconds that a client has to take the response under way when its stream is refused."""
-
-
-async def _converse(connection: Connection, context: _Context) -> None:
-    """Read and write until both are done; raises what one of them raises."""
-    tasks = [
-        asyncio.create_task(_read(connection, context)),
-        asyncio.create_task(connection.write(bounded(context.write))),
-    ]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        if (failure := tasks[0].exception() if tasks[0] in done else None) is not None:
-            # A write that is cut off would leave gRPC unable to send the status: let it come to its end.
-            connection.end(failure if isinstance(failure, Exception) else RuntimeError(failure))
-            await asyncio.wait(tasks[1:], timeout=_LAST_WRITE)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _read(connection: Connection, context: _Context) -> None:
-    while isinstance(data := await context.read(), bytes):
-        connection.receive(data)
-    connection.complete()
 
 
 async def _abort(context: _Context, code: grpc.StatusCode, text: str) -> None:

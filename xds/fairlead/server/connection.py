@@ -125,7 +125,7 @@ class Connection(ABC):
             self.stream.offer(snapshot, time.monotonic())
         except Exception as failure:  # noqa: BLE001  # it ends this stream, and is told there
             self.end(failure)
-        self._stir()
+        self._stir_soon()
 
     def wake(self) -> None:
         """Tables of the snapshot have changed."""
@@ -133,7 +133,7 @@ class Connection(ABC):
             due = self.stream.changed(time.monotonic())
             self.progress.concern(due=due)
             if due:
-                self._stir()
+                self._stir_soon()
         except Exception as failure:  # noqa: BLE001
             self.end(failure)
 
@@ -167,11 +167,11 @@ class Connection(ABC):
             self._end = failure
         finally:
             self._reader = None
-            await self._rest()
+            await self._finish()
         if self._end is not None:
             raise self._end
 
-    async def _rest(self) -> None:
+    async def _finish(self) -> None:
         """Let the writing come to its end: a write that is cut off would leave gRPC unable to send the status."""
         if self._deadline is not None:
             self._deadline.cancel()
@@ -185,18 +185,40 @@ class Connection(ABC):
     def _stir(self) -> None:
         """Let what is due be written, unless that is under way."""
         if self._writer is None and self._reader is not None:
-            self._writer = asyncio.create_task(self._send_due())
+            if (response := self._due()) is None:
+                self._rest()
+            else:
+                self._writer = asyncio.get_running_loop().create_task(self._write_due(response))
 
-    async def _send_due(self) -> None:
+    def _stir_soon(self) -> None:
+        """The same, but look only then what is due: when many streams are told at once, the first write is not late."""
+        if self._writer is None and self._reader is not None:
+            self._writer = asyncio.get_running_loop().create_task(self._write_due(None))
+
+    def _due(self) -> Response | None:
+        if self._end is None:
+            try:
+                return self.stream.next_response(time.monotonic())
+            except Exception as failure:  # noqa: BLE001  # it ends this stream, and is told there
+                self._end = failure
+        return None
+
+    async def _write_due(self, response: Response | None) -> None:
         assert self._write is not None
         try:
-            while self._end is None and (response := self.stream.next_response(began := time.monotonic())) is not None:
+            while (response := response or self._due()) is not None:
+                began = time.monotonic()
                 self.progress.sending(response.type_url, response.nonce, began)
                 size = await self._write(response.size, partial(self._encode, response))
                 self.progress.counts.sent(response.type_url, size, time.monotonic() - began)
+                response = None
         except Exception as failure:  # noqa: BLE001  # it ends this stream, and is told there
             self._end = failure
         self._writer = None
+        self._rest()
+
+    def _rest(self) -> None:
+        # Nothing is due, or nothing can be sent.
         if self._end is not None:
             self._interrupt()
         elif self._complete is not None and self.snapshot is not None:

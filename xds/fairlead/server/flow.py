@@ -1,7 +1,13 @@
 """How responses are handed to gRPC, which copies each of them and keeps the copy until the client has taken it in."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+
+from fairlead.errors import LimitError
+
+WRITE_WITHIN = 60.0
+"""Seconds that a client has to take in one response, and up to a tenth more."""
 
 _LARGE = 64 << 10
 """Bytes. Smaller responses are in the buffers of the connection at once."""
@@ -9,7 +15,7 @@ _LARGE = 64 << 10
 _LARGE_AT_ONCE = 8
 
 _TURN = 0.1
-"""Seconds that a large response may hold up others: what is slower than that has a client that is slow."""
+"""Seconds that a large response may hold up others: what takes longer has a client that is slow."""
 
 
 class Flow:
@@ -21,20 +27,49 @@ class Flow:
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._writing: dict[asyncio.Task[object] | None, float] = {}
+        """The tasks that write, and since when; the oldest first."""
+        self._late: set[asyncio.Task[object] | None] = set()
 
     async def write(self, send: Callable[[bytes], Awaitable[None]], size: int, encode: Callable[[], bytes]) -> int:
-        """Send what `encode` gives, about `size` bytes; returns how many it was. Raises what `send` raises."""
+        """Send what `encode` gives, about `size` bytes; returns how many it was.
+
+        Raises `LimitError` when the client does not take it in.
+        """
         if size <= _LARGE:
-            data = encode()
-            await send(data)
-            return len(data)
+            return await self._write(send, encode())
         async with self._places:
-            data = encode()
-            sending = asyncio.ensure_future(send(data))
+            writing = asyncio.create_task(self._write(send, encode()))
             try:
-                await asyncio.wait((sending,), timeout=_TURN)
+                await asyncio.wait((writing,), timeout=_TURN)
             except asyncio.CancelledError:
-                sending.cancel()
+                writing.cancel()
                 raise
-        await sending
+        return await writing
+
+    async def _write(self, send: Callable[[bytes], Awaitable[None]], data: bytes) -> int:
+        # A timeout for each write would cost as much as the rest of it: `watch` looks at all of them.
+        task = asyncio.current_task()
+        self._writing[task] = time.monotonic()
+        try:
+            await send(data)
+        except asyncio.CancelledError:
+            if task not in self._late:
+                raise
+            raise LimitError(f"the client did not take in a response within {WRITE_WITHIN:g} seconds") from None
+        finally:
+            del self._writing[task]
+            self._late.discard(task)
         return len(data)
+
+    async def watch(self) -> None:
+        """End the writes that take too long, until cancelled."""
+        while True:
+            await asyncio.sleep(WRITE_WITHIN / 10)
+            now = time.monotonic()
+            for task, since in list(self._writing.items()):
+                if now - since < WRITE_WITHIN:
+                    break
+                if task is not None and task not in self._late:
+                    self._late.add(task)
+                    task.cancel()

@@ -171,8 +171,21 @@ def _resource_errors(errors: _Errors) -> list[discovery_pb2.ResourceError]:
 # --- Requests ---------------------------------------------------------------------------------------------------------
 
 
+_SHORT = 256
+"""Bytes of a request that says little: an acknowledgement, which thousands of streams send in the same words."""
+
+
 def decode_discovery_request(data: bytes) -> DiscoveryRequest:
     """Read an encoded `DiscoveryRequest`; raises `ProtocolError` when it is none, or holds too much."""
+    return _known_discovery_request(data) if len(data) <= _SHORT else _discovery_request(data)
+
+
+def decode_delta_discovery_request(data: bytes) -> DeltaDiscoveryRequest:
+    """Read an encoded `DeltaDiscoveryRequest`; raises `ProtocolError` when it is none, or holds too much."""
+    return _known_delta_discovery_request(data) if len(data) <= _SHORT else _delta_discovery_request(data)
+
+
+def _discovery_request(data: bytes) -> DiscoveryRequest:
     check_encoded(data)
     try:
         message = discovery_pb2.DiscoveryRequest.FromString(data)
@@ -189,8 +202,7 @@ def decode_discovery_request(data: bytes) -> DiscoveryRequest:
     )
 
 
-def decode_delta_discovery_request(data: bytes) -> DeltaDiscoveryRequest:
-    """Read an encoded `DeltaDiscoveryRequest`; raises `ProtocolError` when it is none, or holds too much."""
+def _delta_discovery_request(data: bytes) -> DeltaDiscoveryRequest:
     check_encoded(data)
     try:
         message = discovery_pb2.DeltaDiscoveryRequest.FromString(data)
@@ -212,6 +224,9 @@ def decode_delta_discovery_request(data: bytes) -> DeltaDiscoveryRequest:
         node=_node(message),
     )
 
+
+_known_discovery_request = lru_cache(maxsize=1 << 10)(_discovery_request)
+_known_delta_discovery_request = lru_cache(maxsize=1 << 10)(_delta_discovery_request)
 
 _Request = discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest
 
