@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,6 +16,7 @@ from fairlead.derive.collections import ComputedCollection
 from fairlead.errors import SourceError
 from fairlead.problems import FieldPath, ObjectKey, Position
 from fairlead.resolve.scope import Locality, Proxy
+from fairlead.resolve.selection import selection
 from fairlead.server import groups, hub
 from fairlead.server.hub import Hub
 from fairlead.snapshot import types
@@ -24,7 +26,7 @@ from fairlead.world import World
 from support.istio import TO_SHOP, gateway, http, service, virtual_service
 from support.server import running
 from support.stack import until
-from support.worlds import objects
+from support.worlds import objects, world
 
 SHOP = service("shop")
 EDGE = gateway("edge", http())
@@ -294,13 +296,46 @@ async def test_a_new_group_does_not_hold_up_others(monkeypatch: pytest.MonkeyPat
         assert notes == ["old offered", "old woken", "new offered"]
 
 
+async def test_streams_that_come_all_the_while_do_not_make_a_new_group_start_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A thousand proxies come back at once to a server that has not served any of their kind yet."""
+    async with working(EDGE, ROUTE, SHOP) as (made, _, _):
+        monkeypatch.setattr(hub, "_SLICE", 0.0)
+        notes: list[str] = []
+        streams = [Stream(proxy(), str(number), notes) for number in range(20)]
+        coming, steps = iter(streams), translation.steps
+
+        def with_one_more_each(world: World, selection: Any) -> Any:
+            notes.append("computing")
+            for _ in steps(world, selection):
+                for stream in itertools.islice(coming, 1):
+                    made.connect(stream)
+                yield
+
+        monkeypatch.setattr(translation, "steps", with_one_more_each)
+        made.connect(next(coming))
+        await until(lambda: streams[0].offers, "the first one is offered something")
+        assert notes[:2] == ["computing", "0 offered"]
+
+
+def test_a_group_whose_computing_was_given_up_is_kept() -> None:
+    made = world(EDGE, ROUTE, SHOP)
+    found = groups.Groups(made)
+    group = found.get(groups.GroupKey.of(selection(made, proxy()), proxy()), proxy())
+    list(found.drop_unused({group}))
+    assert list(found) == [group]
+    list(found.drop_unused(set()))
+    assert list(found) == []
+
+
 async def test_what_is_published_goes_out_before_problems_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     async with working(EDGE, ROUTE, SHOP) as (made, source, _):
         notes: list[str] = []
         stream = Stream(proxy(), "stream", notes)
         made.connect(stream)
         await settled(made)
-        monkeypatch.setattr(made._problems, "steps", lambda _served: notes.append("problems") or iter(()))
+        monkeypatch.setattr(made._problems, "steps", lambda: notes.append("problems") or iter(()))
         await source.tell(virtual_service("a", f"http: [{{timeout: 1s, {TO_SHOP}}}]"))
         await until(lambda: "problems" in notes, "problems are looked for")
         assert notes == ["stream offered", "stream woken", "problems"]

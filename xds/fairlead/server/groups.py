@@ -143,6 +143,9 @@ class Groups:
         Between two of them the caller may do other things. Tables that no change concerns cost nothing.
         """
         yield from self._world.graph.settle_steps(urgent=True)
+        for selected in {group.key.selection for group in new}:
+            with contextlib.suppress(Exception):  # as in `_Feed.steps`
+                yield from translation.steps(self._world, selected)
         for feed in _unfilled_feeds(new):
             yield from feed.steps()
 
@@ -165,9 +168,12 @@ class Groups:
                 self.unfilled.pop(group, None)
         return changed
 
-    def drop_unused(self) -> Iterator[None]:
-        """Forget the groups without members, and the tables that only they had, in small steps."""
-        for group in [group for group in self if not group.members]:
+    def drop_unused(self, unfinished: Set[Group]) -> Iterator[None]:
+        """Forget the groups without members, and the tables that only they had, in small steps.
+
+        Those that are `unfinished` stay: they will have members.
+        """
+        for group in [group for group in self if not group.members and group not in unfinished]:
             del self._groups[group.key]
             self.unfilled.pop(group, None)
             for feed in group.feeds:

@@ -11,7 +11,7 @@ A fault of our own in a wave is logged, and what it concerns stays as it was; al
 import asyncio
 import contextlib
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import structlog
 
@@ -59,6 +59,8 @@ class Hub:
         """Streams that are new, or whose selection has changed."""
         self._regrouped = True
         """Groups have won or lost members since problems were last told."""
+        self._unfinished: set[Group] = set()
+        """New groups whose computing was given up for something more urgent."""
         self._busy = False
 
     # --- What happens ---
@@ -145,7 +147,9 @@ class Hub:
         with self.convergence.publishing(noticed):
             self._publish(moving, moves)
         new = set(self._groups.unfilled)
-        if new and await self._in_slices(self._groups.steps(new), until_event=True):
+        finished = not new or await self._in_slices(self._groups.steps(new), until=self._others_wait)
+        self._unfinished = set() if finished else new
+        if finished:
             self._publish(new, moves)
 
     def _publish(self, new: set[Group], moves: list[tuple[Subscriber, Group]]) -> None:
@@ -212,12 +216,12 @@ class Hub:
             if self._regrouped:
                 keys = [group.key for group in self._groups if group.members]
                 self._problems.set_served({(key.selection, key.locality) for key in keys})
-            if not await self._in_slices(self._problems.steps(), until_event=True):
+            if not await self._in_slices(self._problems.steps(), until=self._event.is_set):
                 return False
             if self._regrouped or self._groups.unfilled:
                 # Only now, for proxies that are expected once more have a use for what those that left had.
                 self._regrouped = False
-                await self._in_slices(self._groups.drop_unused())
+                await self._in_slices(self._groups.drop_unused(self._unfinished))
         await self._in_slices(self._problems.tell())
         return True
 
@@ -239,20 +243,29 @@ class Hub:
         """Where an object is written."""
         return self._source.locate(key, ())
 
-    async def _in_slices(self, steps: Iterator[None], *, until_event: bool = False) -> bool:
+    def _others_wait(self) -> bool:
+        """Whether something has happened that must not wait for a new group.
+
+        More streams of proxies that are new themselves can: were each of a thousand that come at once to start the
+        computing over, it would not come to an end before the last of them.
+        """
+        arrived = (self._streams.get(subscriber.proxy, {}) for subscriber in self._arrived)
+        return bool(self._updates) or any(group is not None for streams in arrived for group in streams.values())
+
+    async def _in_slices(self, steps: Iterator[None], *, until: Callable[[], bool] = lambda: False) -> bool:
         """Let others have their turn every few milliseconds; returns whether the steps came to an end.
 
-        With `until_event` they are given up for the next wave; what has been computed stays.
+        They are given up for the next wave when `until` says so; what has been computed stays.
         """
-        until = time.perf_counter() + _SLICE
+        turn = time.perf_counter() + _SLICE
         for _ in steps:
-            if time.perf_counter() > until:
+            if time.perf_counter() > turn:
                 await asyncio.sleep(0)
-                if until_event and self._event.is_set():
+                if until():
                     if isinstance(steps, Generator):
                         steps.close()  # now, for half-done steps hold up those of the next wave
                     return False
-                until = time.perf_counter() + _SLICE
+                turn = time.perf_counter() + _SLICE
         return True
 
 
