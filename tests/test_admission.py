@@ -15,6 +15,7 @@ from fairlead.server import admission
 from fairlead.server.admission import THIS_HOST, Admission, host_of
 from fairlead.server.identity import Identity, identity_of
 from fairlead.server.settings import Settings
+from fairlead.snapshot import limits
 from fairlead.snapshot.limits import NODE_BYTES, check_encoded
 from support.identities import of_namespace
 
@@ -298,3 +299,29 @@ def test_large_requests_are_looked_through(data: bytes, message: str) -> None:
     expected = pytest.raises(LimitError, match=message) if message else contextlib.nullcontext()
     with expected:
         check_encoded(data)
+
+
+# --- The page about it ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "limit"),
+    [
+        ("streams of one peer", f"{admission.STREAMS_PER_PEER:,}"),
+        ("the same, of all clients on loopback", f"{admission.STREAMS_OF_THIS_HOST:,}"),
+        ("new streams of one peer", f"{admission.STREAMS_PER_SECOND} a second"),
+        ("new streams of one peer", f"refused after {admission.LONGEST_WAIT:g} s"),
+        ("a request |", f"{admission.REQUEST_BYTES >> 20} MiB"),
+        ("names in a request", f"{limits.NAMES:,}"),
+        ("a name of a resource", f"{limits.LONGEST_NAME:,} characters"),
+        ("a node |", f"{limits.NODE_BYTES >> 20} MiB"),
+        ("from the connection to the end", f"{admission.HANDSHAKE_WITHIN:g} s"),
+        ("a connection without a stream", f"{admission.IDLE_CONNECTION:g} s"),
+        ("from the beginning of a stream", f"{admission.FIRST_REQUEST_WITHIN:g} s"),
+        ("the age of a connection", f"{admission.CONNECTION_AGE / 3600:g} hour"),
+    ],
+)
+def test_limits_are_documented(what: str, limit: str) -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "security.md"
+    (row,) = [line for line in page.read_text().splitlines() if line.startswith(f"| {what}")]
+    assert limit in row
