@@ -9,11 +9,13 @@ from typing import Any
 
 import grpc
 import pytest
+from fairlead.server import admission
+from fairlead.server.csds import CLIENT_STATUS_SERVICE
 from google.protobuf import descriptor_pb2, descriptor_pool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from support.server import Server
-from support.xds_client import open_channel
+from support.xds_client import ended, open_channel
 
 ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
@@ -98,3 +100,26 @@ async def test_health_while_it_serves_and_while_it_stops(tmp_path: Path) -> None
         assert (await asyncio.wait_for(watching.read(), 20)).status == NOT_SERVING
         watching.cancel()
         await stopping
+
+
+@pytest.mark.parametrize("what", ["reflection", "watch", "status"])
+async def test_what_stays_open_is_let_in_as_streams_of_proxies_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It counts as a stream of its peer, who may have two here; a health check does not."""
+    monkeypatch.setattr(admission, "STREAMS_OF_THIS_HOST", 2)
+    request = health_pb2.HealthCheckRequest()
+    async with Server(tmp_path) as server, server.client() as client, open_channel(server.address) as channel:
+        await client.until(lambda: client.received)
+        first = Reflection(channel, "v1")
+        assert await first.services()
+        if what == "reflection":
+            call: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")()
+        elif what == "watch":
+            call = health_pb2_grpc.HealthStub(channel).Watch(request)
+        else:
+            call = channel.stream_stream(f"/{CLIENT_STATUS_SERVICE}/StreamClientStatus")()
+        code, words = await ended(call)
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "this host has 2 streams open; 2 are allowed" in words
+        assert (await health_pb2_grpc.HealthStub(channel).Check(request)).status == SERVING

@@ -14,7 +14,7 @@ import ipaddress
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import unquote
 
 import grpc
@@ -74,6 +74,14 @@ class Call(Protocol):
 
     def auth_context(self) -> Mapping[str, Any]:
         """What has been verified of it, by names of gRPC's."""
+        ...
+
+
+class EndableCall(Call, Protocol):
+    """A call that can be ended."""
+
+    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+        """End it; raises what lets gRPC know."""
         ...
 
 
@@ -207,6 +215,17 @@ def host_of(peer: str) -> str:
         return peer
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return THIS_HOST if (mapped or address).is_loopback else str(mapped or address)
+
+
+@contextlib.asynccontextmanager
+async def admitted(call: EndableCall, admission: Admission) -> AsyncIterator[Identity | None]:
+    """`Admission.admit` for a call that is ended when it may not come in, or its client breaks the protocol."""
+    try:
+        async with admission.admit(call) as identity:
+            yield identity
+    except ProtocolError as error:
+        admission.refused(call.peer(), error)
+        await call.abort(status_of(error), str(error))
 
 
 def status_of(error: ProtocolError) -> grpc.StatusCode:

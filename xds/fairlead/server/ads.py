@@ -113,7 +113,7 @@ class XdsServer:
         handlers = [_Handlers(hub, self._serve), client_status_handler(self.connections, self._admission)]
         options = (*OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(settings.reuse_port)))
         self._server = grpc.aio.server(handlers=handlers, options=options)
-        self._introspection = Introspection(self._server, (*_SERVICES, CLIENT_STATUS_SERVICE))
+        self._introspection = Introspection(self._server, (*_SERVICES, CLIENT_STATUS_SERVICE), self._admission)
         self._stopping = False
         self.address = settings.xds_address
         """With the port that was chosen, once it has started."""

@@ -5,17 +5,16 @@ decided as for xDS: a client whose certificate binds it to a namespace is told o
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from typing import NoReturn, Protocol
 
 import grpc
 
-from fairlead.errors import LimitError, ProtocolError
+from fairlead.errors import LimitError
 from fairlead.protocol.events import SyncState, TypeStatus
-from fairlead.server.admission import Admission, Call, status_of
+from fairlead.server.admission import Admission, EndableCall, admitted
 from fairlead.server.connection import Connection
+from fairlead.server.identity import Identity
 from fairlead.snapshot.client_status import (
     ClientResource,
     ConfigState,
@@ -47,23 +46,17 @@ _RESOURCE_STATES: Mapping[SyncState, ResourceState] = {
 """Of what was not refused itself. While something of a type is under way, it is not known what of it a client has."""
 
 
-class _Context(Call, Protocol):
-    """A call as it is used here."""
-
-    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
-
-
 def client_status_handler(connections: Collection[Connection], admission: Admission) -> grpc.GenericRpcHandler:
     """Both methods of the service, about these connections."""
 
-    async def fetch(data: bytes, context: _Context) -> bytes:
-        async with _admitted(context, admission) as namespace:
-            return await _tell(decode_status_request(data), namespace, connections)
+    async def fetch(data: bytes, context: EndableCall) -> bytes:
+        async with admitted(context, admission) as identity:
+            return await _tell(decode_status_request(data), identity, connections)
 
-    async def stream(requests: AsyncIterator[bytes], context: _Context) -> AsyncIterator[bytes]:
-        async with _admitted(context, admission) as namespace:
+    async def stream(requests: AsyncIterator[bytes], context: EndableCall) -> AsyncIterator[bytes]:
+        async with admitted(context, admission) as identity:
             async for data in requests:
-                yield await _tell(decode_status_request(data), namespace, connections)
+                yield await _tell(decode_status_request(data), identity, connections)
 
     handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "FetchClientStatus": grpc.unary_unary_rpc_method_handler(fetch),
@@ -72,19 +65,9 @@ def client_status_handler(connections: Collection[Connection], admission: Admiss
     return grpc.method_handlers_generic_handler(CLIENT_STATUS_SERVICE, handlers)
 
 
-@contextlib.asynccontextmanager
-async def _admitted(context: _Context, admission: Admission) -> AsyncIterator[str | None]:
-    """Let a call in; gives the namespace that it may know about, None for all. Ends it for what its client did."""
-    try:
-        async with admission.admit(context) as identity:
-            yield None if identity is None else identity.namespace
-    except ProtocolError as error:
-        admission.refused(context.peer(), error)
-        await context.abort(status_of(error), str(error))
-
-
-async def _tell(request: StatusRequest, namespace: str | None, connections: Collection[Connection]) -> bytes:
-    """The answer to those who may know about a namespace; None: about all."""
+async def _tell(request: StatusRequest, identity: Identity | None, connections: Collection[Connection]) -> bytes:
+    """The answer for a client that is bound to a namespace by its identity; None: for one that may know about all."""
+    namespace = None if identity is None else identity.namespace
     clients: dict[tuple[str, str], list[Connection]] = {}
     for connection in sorted(connections, key=lambda connection: connection.number):
         if namespace in (None, connection.proxy.namespace) and request.matches(connection.node.id):

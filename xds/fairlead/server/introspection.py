@@ -1,11 +1,12 @@
 """gRPC's own services beside xDS, for tools and probes: health, and reflection.
 
-Both tell nothing of proxies or objects, and answer whoever can connect.
+Both tell nothing of proxies or objects. A health check is answered to whoever can connect; what stays open is let in as
+streams of proxies are.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
@@ -16,6 +17,7 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
+from fairlead.server.admission import Admission, EndableCall, admitted
 from fairlead.snapshot.descriptors import envoy_pool
 
 _T = TypeVar("_T")
@@ -28,13 +30,13 @@ _REFLECTION = "ServerReflection"
 class Introspection:
     """Health and reflection of one server."""
 
-    def __init__(self, server: grpc.aio.Server, services: Iterable[str]) -> None:
+    def __init__(self, server: grpc.aio.Server, services: Iterable[str], admission: Admission) -> None:
         """Adds both to the server; `services` are its other ones. It serves from the moment when it is started."""
         self._services = tuple(services)
-        self._health = health.HealthServicer()
+        self._health = _Health(admission)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         own = (_HEALTH, f"{_V1ALPHA}.{_REFLECTION}", f"{_V1}.{_REFLECTION}")
-        reflecting = reflection.ReflectionServicer((*self._services, *own), pool=_Pools())
+        reflecting = _Reflection((*self._services, *own), admission)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)
         # The stable version of reflection has the same messages under another name.
         method = grpc.stream_stream_rpc_method_handler(
@@ -53,6 +55,27 @@ class Introspection:
     async def stop(self) -> None:
         """From now on they do not."""
         await self._health.enter_graceful_shutdown()
+
+
+class _Health(health.HealthServicer):  # type: ignore[misc]  # without types
+    def __init__(self, admission: Admission) -> None:
+        super().__init__()
+        self._admission = admission
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: EndableCall) -> None:  # noqa: N802
+        async with admitted(context, self._admission):
+            await super().Watch(request, context)
+
+
+class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # without types
+    def __init__(self, services: Iterable[str], admission: Admission) -> None:
+        super().__init__(services, pool=_Pools())
+        self._admission = admission
+
+    async def ServerReflectionInfo(self, requests: AsyncIterator[Any], context: EndableCall) -> AsyncIterator[Any]:  # noqa: N802
+        async with admitted(context, self._admission):
+            async for answer in super().ServerReflectionInfo(requests, context):
+                yield answer
 
 
 class _Pools:
