@@ -11,7 +11,7 @@ import pytest
 import structlog
 from fairlead.certificates.issuing import issue
 from fairlead.errors import IdentityError, LimitError, ProtocolError
-from fairlead.server import admission
+from fairlead.server import admission, flow
 from fairlead.server.admission import THIS_HOST, Admission, host_of
 from fairlead.server.identity import Identity, identity_of
 from fairlead.server.settings import Settings
@@ -318,6 +318,7 @@ def test_large_requests_are_looked_through(data: bytes, message: str) -> None:
         ("from the connection to the end", f"{admission.HANDSHAKE_WITHIN:g} s"),
         ("a connection without a stream", f"{admission.IDLE_CONNECTION:g} s"),
         ("from the beginning of a stream", f"{admission.FIRST_REQUEST_WITHIN:g} s"),
+        ("the time in which a client takes", f"{flow.WRITE_WITHIN:g} s"),
         ("the age of a connection", f"{admission.CONNECTION_AGE / 3600:g} hour"),
     ],
 )

@@ -126,6 +126,8 @@ async def test_a_very_large_node(server: Server) -> None:
     async with stream(server) as call:
         await call.write(first_request(metadata=metadata).SerializeToString())
         assert CLUSTER.encode() in await call.read()
+        (connection,) = server.xds.connections
+        assert connection.node.metadata == {}, "nothing that is of no use is kept"
 
 
 @pytest.mark.parametrize("service_name", sorted(service for service in _SERVICES if "Aggregated" not in service))

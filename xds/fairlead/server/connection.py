@@ -5,6 +5,7 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -85,8 +86,10 @@ class Connection(ABC):
     def open(self, data: bytes, identity: Identity | None = None) -> None:
         """Take in the first request, which says who the client is; raises `ProtocolError` as `receive` does."""
         self.receive(data)
-        self.node = self.stream.node or self.node
-        self.proxy = proxy_of(self.node, delta=self.variant is Variant.DELTA, identity=identity)
+        node = self.stream.node or self.node
+        self.proxy = proxy_of(node, delta=self.variant is Variant.DELTA, identity=identity)
+        # The metadata have told what they had to, and may be a megabyte.
+        self.node = self.stream.node = replace(node, metadata={})
         self.progress.name = self.node.id
 
     def receive(self, data: bytes) -> None:
