@@ -210,37 +210,40 @@ async def test_what_nobody_uses_is_forgotten() -> None:
         assert set(made._streams) == {keeper.proxy}
 
 
-@pytest.mark.parametrize("edit", ["route", "service"])
-async def test_an_edit_visits_the_collections_that_it_concerns_however_many_groups_there_are(
-    edit: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("edit", "changed"),
+    [
+        (virtual_service("v1", f"http: [{{name: new, {TO_SHOP}}}]", hosts="h1.com", gateways="g1"), 1),
+        (service("unused"), 0),
+    ],
+)
+async def test_an_edit_visits_what_it_concerns_however_many_groups_there_are(
+    edit: str, changed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visited = Counter[int]()
-    refresh = ComputedCollection.refresh_steps
+    refresh_steps = ComputedCollection.refresh_steps
 
     def counted(collection: Any) -> Iterator[None]:
         visited[count] += 1
-        return refresh(collection)
+        return refresh_steps(collection)
 
     for count in (3, 30):
         each = range(count)
         gateways = [gateway(f"g{n}", http(), selector=f"{{app: a{n}}}") for n in each]
         routes = [virtual_service(f"v{n}", f"http: [{{{TO_SHOP}}}]", hosts=f"h{n}.com", gateways=f"g{n}") for n in each]
-        async with working(SHOP, *gateways, *routes) as (made, source, _):
-            streams = [Stream(proxy(f"a{n}")) for n in each]
-            for stream in streams:
-                made.connect(stream)
-            await settled(made)
-            monkeypatch.setattr(ComputedCollection, "refresh_steps", counted)
-            if edit == "route":
-                await source.tell(
-                    virtual_service("v1", f"http: [{{name: new, {TO_SHOP}}}]", hosts="h1.com", gateways="g1")
-                )
-                await until(lambda: streams[1].woken, "the route is told")  # noqa: B023  # it runs at once
-            else:
-                await source.tell(service("unused"))
-            await settled(made)
-            monkeypatch.undo()
-            assert sum(stream.woken for stream in streams) == (edit == "route")
+        async with working(SHOP, *gateways, *routes) as (made, _, _):
+            for n in each:
+                made.connect(Stream(proxy(f"a{n}")))
+            await until(lambda: made.settled and not made._regrouped, "all is told")  # it runs at once
+            for obj in objects(edit):
+                made.world.put(obj)
+            with monkeypatch.context() as patched:
+                patched.setattr(ComputedCollection, "refresh_steps", counted)
+                for _ in made._groups.steps(set()):
+                    pass
+                assert len(made._groups.publish(set())) == changed
+                for _ in made._problems.steps():
+                    pass
     assert visited[3] == visited[30]
 
 
@@ -280,17 +283,17 @@ async def test_a_new_group_does_not_hold_up_others(monkeypatch: pytest.MonkeyPat
         made.connect(old)
         await settled(made)
         monkeypatch.setattr(hub, "_SLICE", 0.0)
-        steps = translation.steps
+        steps = groups._Feed.steps
         tasks: list[asyncio.Future[None]] = []
         changes = iter([virtual_service("a", f"http: [{{timeout: 1s, {TO_SHOP}}}]")])
 
-        def interrupted(world: World, selection: Any) -> Any:
-            for _ in steps(world, selection):
-                if selection.namespace == "far":
+        def interrupted(feed: Any) -> Any:
+            for _ in steps(feed):
+                if any(group.key.selection.namespace == "far" for group in feed.groups):
                     tasks.extend(asyncio.ensure_future(source.tell(text)) for text in changes)
                 yield
 
-        monkeypatch.setattr(translation, "steps", interrupted)
+        monkeypatch.setattr(groups._Feed, "steps", interrupted)
         made.connect(new)
         await until(lambda: new.offers, "the new one is offered something")
         assert notes == ["old offered", "old woken", "new offered"]

@@ -8,7 +8,7 @@ a table: backends of its routes, Secrets of its listeners and clusters.
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
-from fairlead.derive import Collection, derived, derived_index, derived_map
+from fairlead.derive import Collection, derived, derived_index, derived_map, shared_map
 from fairlead.intent import (
     Backend,
     Cluster,
@@ -54,16 +54,6 @@ def resource_maps(world: World, selection: Selection, proxy: Proxy) -> dict[str,
     else:
         maps[types.ROUTE_CONFIGURATION] = route_configurations(world, selection)
     return maps
-
-
-def steps(world: World, selection: Selection) -> Iterator[None]:
-    """Bring the large maps of a selection up to date in small steps, each before those that are built on it.
-
-    A map that is asked for before what it is built on would bring that up to date in one long step.
-    """
-    yield from virtual_hosts.virtual_hosts(world, selection).refresh_steps()
-    yield from virtual_host_leaves(world, selection).refresh_steps()
-    yield from cluster_outcomes(world, selection).refresh_steps()
 
 
 # --- Listeners --------------------------------------------------------------------------------------------------------
@@ -177,10 +167,14 @@ def reachable_backends(world: World, selection: Selection) -> frozenset[Backend]
     return frozenset(backends_of_routes(world, selection).keys() | backends_of_listeners(world, selection).keys())
 
 
-@derived_map(reachable_backends)
-def cluster_outcomes(world: World, selection: Selection, backend: Backend) -> Outcome[Cluster | None]:
+def _users_of_backends(world: World, selection: Selection) -> tuple[Collection[Backend, Any], ...]:
+    return backends_of_routes(world, selection), backends_of_listeners(world, selection)
+
+
+@shared_map(reachable_backends, clusters.cluster, reads=_users_of_backends)
+def cluster_outcomes(_world: World, selection: Selection) -> tuple[str]:
     """How each reachable backend is talked to."""
-    return clusters.cluster(world, selection.namespace, backend)
+    return (selection.namespace,)
 
 
 @derived
@@ -190,10 +184,10 @@ def _cluster_resource(world: World, namespace: str, backend: Backend) -> Resourc
     return None if outcome.value is None else render_clusters.cluster(outcome.value)
 
 
-@derived_map(cluster_outcomes)
-def cluster_resources(world: World, selection: Selection, backend: Backend) -> Resource | None:
+@shared_map(cluster_outcomes, _cluster_resource)
+def cluster_resources(_world: World, selection: Selection) -> tuple[str]:
     """Clusters of the backends that exist."""
-    return _cluster_resource(world, selection.namespace, backend)
+    return (selection.namespace,)
 
 
 def _backends_to_reach(
@@ -219,10 +213,10 @@ def _endpoint_resource(world: World, namespace: str, locality: Locality, backend
     return None if outcome.value is None else render_clusters.endpoint_assignment(outcome.value)
 
 
-@derived_map(endpoint_outcomes)
-def endpoint_resources(world: World, selection: Selection, locality: Locality, backend: Backend) -> Resource | None:
+@shared_map(endpoint_outcomes, _endpoint_resource)
+def endpoint_resources(_world: World, selection: Selection, locality: Locality) -> tuple[str, Locality]:
     """Endpoint assignments, as proxies of that locality prefer them."""
-    return _endpoint_resource(world, selection.namespace, locality, backend)
+    return selection.namespace, locality
 
 
 # --- Secrets ----------------------------------------------------------------------------------------------------------
@@ -267,7 +261,11 @@ def needed_credentials(world: World, selection: Selection) -> frozenset[str]:
     return frozenset(of_listeners.keys() | of_clusters.keys())
 
 
-@derived_map(needed_credentials)
+def _users_of_credentials(world: World, selection: Selection) -> tuple[Collection[str, Any], ...]:
+    return credentials_of_listeners(world, selection), credentials_of_clusters(world, selection)
+
+
+@derived_map(needed_credentials, reads=_users_of_credentials)
 def credential_outcomes(world: World, selection: Selection, name: str) -> Outcome[Credential | None]:
     """Credentials that are there, whole, and that proxies of the selection are entitled to."""
     return credentials.credential(world, selection.namespace, name, world.strict_secret_names)
@@ -326,7 +324,15 @@ def _references_of_listeners(world: World, selection: Selection, name: str) -> t
     return listeners.faulty_credentials(world, selection, name)
 
 
-@derived_map(cluster_outcomes)
+@derived_index(cluster_outcomes)
+def _clusters_with_tls(
+    _world: World, _selection: Selection, backend: Backend, outcome: Outcome[Cluster | None]
+) -> Iterable[Backend]:
+    if outcome.value is not None and outcome.value.tls is not None:
+        yield backend
+
+
+@derived_map(_clusters_with_tls)
 def _references_of_clusters(world: World, selection: Selection, backend: Backend) -> tuple[Problem, ...]:
     return clusters.faulty_credentials(world, selection.namespace, backend)
 

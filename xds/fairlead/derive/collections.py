@@ -251,12 +251,16 @@ class KeyedMap(ComputedCollection[K, V]):
     def __init__(
         self,
         graph: Graph,
-        function: Callable[..., V | None],
+        function: Callable[..., Any],
         arguments: tuple[Any, ...],
         keys: Computed | Collection[K, Any],
+        *,
         reads: Iterable[Collection[Any, Any]] = (),
+        shared: Callable[[K], Computed] | None = None,
     ) -> None:
+        """`shared` gives the node of a key where it belongs to no map; its last argument is the key."""
         super().__init__(graph, function, arguments)
+        self._shared = shared
         self._members: dict[K, Computed] = {}
         self._due: set[K] = set()
         self._key_node: Computed | None = None
@@ -273,9 +277,12 @@ class KeyedMap(ComputedCollection[K, V]):
             self._key_changes = keys.changes(self._mark)
             self._upstream |= keys._self_upstream
 
-    def mark(self, _state: int) -> None:
-        """The computed set of keys may be another one now."""
-        self._mark()
+    def mark(self, _state: int, source: Slot | Computed) -> None:
+        """The computed set of keys, or a shared value, may be another one now."""
+        if source is self._key_node:
+            self._mark()
+        else:
+            self._member_is_due(cast(Computed, source).arguments[-1])
 
     def _member_is_due(self, key: K) -> None:
         self._due.add(key)
@@ -299,6 +306,7 @@ class KeyedMap(ComputedCollection[K, V]):
 
     def _settle_member(self, key: K, member: Computed) -> None:
         member.refresh()
+        self._due.discard(key)  # a shared value marks the map when it changes just now
         self._depend_on(member.upstream)
         if member.failure is None:
             self._store(key, member.value)
@@ -333,19 +341,30 @@ class KeyedMap(ComputedCollection[K, V]):
             self.graph.on_failure(node.function.__qualname__, node.arguments[1:], failure)
 
     def _add(self, key: K) -> None:
-        self._members[key] = Computed(self.graph, self._function, (*self._arguments, key), self)
+        if self._shared is None:
+            member = Computed(self.graph, self._function, (*self._arguments, key), self)
+        else:
+            member = self._shared(key)
+            member.add_dependent(self)
+        self._members[key] = member
         self._due.add(key)
 
     def _remove(self, key: K) -> None:
         member = self._members.pop(key, None)
         if member is not None:
-            member.drop()
+            self._drop_member(member)
             self._due.discard(key)
             self._store(key, None)
 
+    def _drop_member(self, member: Computed) -> None:
+        if self._shared is None:
+            member.drop()
+        else:
+            member.remove_dependent(self)
+
     def _drop(self) -> None:
         for member in self._members.values():
-            member.drop()
+            self._drop_member(member)
         self._members.clear()
         self._due.clear()
         if self._key_changes is not None:

@@ -43,9 +43,15 @@ def derived(function: Callable[Concatenate[W, P], V]) -> Derived[Concatenate[W, 
     return Derived(function)
 
 
+def _followed(keys: Callable[..., Any], arguments: tuple[Any, ...]) -> Computed | Collection[Any, Any]:
+    if isinstance(keys, Derived):
+        return keys._node(arguments)
+    return cast(Collection[Any, Any], keys(*arguments))
+
+
 def derived_map(
     keys: Callable[Concatenate[W, P], frozenset[K] | Collection[K, Any]],
-    reads: Callable[Concatenate[W, P], Iterable[Collection[Any, Any]]] | None = None,
+    reads: Callable[..., Iterable[Collection[Any, Any]]] | None = None,
 ) -> Callable[[Callable[..., V | None]], Callable[Concatenate[W, P], KeyedMap[K, V]]]:
     """Make `(world, *arguments, key) -> value | None` a keyed map, returned by a call without the key.
 
@@ -58,12 +64,36 @@ def derived_map(
 
     def decorate(function: Callable[..., V | None]) -> Callable[Concatenate[W, P], KeyedMap[K, V]]:
         def make(graph: Graph, arguments: tuple[Any, ...]) -> KeyedMap[K, V]:
-            source: Computed | Collection[K, Any]
-            if isinstance(keys, Derived):
-                source = keys._node(arguments)
-            else:
-                source = cast(Callable[..., Collection[K, Any]], keys)(*arguments)
-            return KeyedMap(graph, function, arguments, source, cast(Any, reads)(*arguments) if reads else ())
+            before = cast(Any, reads)(*arguments) if reads else ()
+            return KeyedMap(graph, function, arguments, _followed(keys, arguments), reads=before)
+
+        return _memoised_collection(function, make)
+
+    return decorate
+
+
+def shared_map(
+    keys: Callable[Concatenate[W, P], frozenset[K] | Collection[K, Any]],
+    value: Callable[..., V | None],
+    reads: Callable[..., Iterable[Collection[Any, Any]]] | None = None,
+) -> Callable[[Callable[..., tuple[Any, ...]]], Callable[Concatenate[W, P], KeyedMap[K, V]]]:
+    """Make a keyed map whose values are those of `value`, a `@derived` function that other maps use as well.
+
+    The decorated `(world, *arguments) -> arguments` says with which arguments, before the key. The map has no nodes of
+    its own, as it would have if its function did nothing but call the other one. `keys` and `reads` are those of
+    `derived_map`.
+    """
+
+    def decorate(function: Callable[..., tuple[Any, ...]]) -> Callable[Concatenate[W, P], KeyedMap[K, V]]:
+        def make(graph: Graph, arguments: tuple[Any, ...]) -> KeyedMap[K, V]:
+            first = (arguments[0], *function(*arguments))
+            before = cast(Any, reads)(*arguments) if reads else ()
+            followed = _followed(keys, arguments)
+
+            def shared(key: K) -> Computed:
+                return cast(Derived[..., V], value)._node((*first, key))
+
+            return KeyedMap(graph, function, arguments, followed, reads=before, shared=shared)
 
         return _memoised_collection(function, make)
 

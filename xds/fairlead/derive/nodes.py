@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Upstream = frozenset[ComputedCollection[Any, Any]]
     """The computed collections that a value depends on, directly or through others."""
     Dependent: TypeAlias = "Computed | KeyedMap[Any, Any]"
-    """What is marked when something changes: computations, and maps that follow a computed set of keys."""
+    """What is marked when something changes: computations, and maps that follow computed keys or values."""
     Dependents: TypeAlias = "Dependent | tuple[Dependent, ...] | set[Dependent]"
     """A single one stands for itself, and few are in a tuple: there is a node for every part of every value, and a set
     takes more memory than all else of it."""
@@ -131,7 +131,7 @@ class Slot:
     def changed(self) -> None:
         """What the key stands for is another value now."""
         for dependent in _all(self.dependents):
-            dependent.mark(DIRTY)
+            dependent.mark(DIRTY, self)
 
     def add_dependent(self, dependent: Dependent) -> None:
         """A computation reads this."""
@@ -184,7 +184,7 @@ class Computed:
         self.value: Any = None
         self.failure: Exception | None = None
 
-    def mark(self, state: int) -> None:
+    def mark(self, state: int, _source: Slot | Computed) -> None:
         """Something that this depends on is, or may be, another value now."""
         if self.state >= state:
             return
@@ -194,7 +194,7 @@ class Computed:
             if self.owner is not None:
                 self.owner._member_is_due(self.arguments[-1])
             for dependent in _all(self.dependents):
-                dependent.mark(CHECK)
+                dependent.mark(CHECK, self)
 
     def read(self) -> Any:
         """The value, brought up to date, recorded as a dependency of the running computation."""
@@ -262,7 +262,7 @@ class Computed:
         if value != self.value or self.failure is not failed_before:
             self.value = value
             for dependent in _all(self.dependents):
-                dependent.mark(DIRTY)
+                dependent.mark(DIRTY, self)
 
     def add_dependent(self, dependent: Dependent) -> None:
         """A computation, or a map, reads this."""

@@ -1,10 +1,9 @@
 """The identity of what requests are sent to."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
+class Backend(NamedTuple):
     """Identity of a group of endpoints: one port of a service, or of a subset of it. It names a cluster."""
 
     host: str

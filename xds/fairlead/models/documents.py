@@ -7,6 +7,8 @@ document again.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
+from sys import intern
 from typing import Any, NamedTuple
 
 import xxhash
@@ -336,7 +338,7 @@ class _Converter:
         result: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = key_node.value
+            key = intern(key_node.value) if isinstance(key_node, yaml.ScalarNode) else key_node.value
             if not isinstance(key_node, yaml.ScalarNode):
                 hint = "quote braces that belong to a text; a template has to be rendered first"
                 self.problems.append(
@@ -376,9 +378,14 @@ class _Converter:
 
 def _resolve(text: str) -> str | int | float | bool | None:
     """The value of a scalar without quotes."""
+    return _resolve_short(text) if len(text) <= _LONGEST_NUMBER else text
+
+
+@lru_cache(maxsize=1 << 13)  # which also lets equal texts, of which objects are full, be one
+def _resolve_short(text: str) -> str | int | float | bool | None:
     if text in _WORDS:
         return _WORDS[text]
-    if text[0] in _BEGIN_OF_NUMBER and len(text) <= _LONGEST_NUMBER:
+    if text[0] in _BEGIN_OF_NUMBER:
         number = text.replace("_", "")
         if octal := _OCTAL.fullmatch(number):
             return int(octal[1] + octal[2], 8)

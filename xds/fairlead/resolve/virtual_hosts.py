@@ -83,7 +83,11 @@ def _keys(world: World, selection: Selection) -> frozenset[VirtualHostKey]:
     return frozenset(VirtualHostKey(table, _EVERY_HOST) for table in empty).union(*found)
 
 
-@derived_map(_keys)
+def _sources_of_keys(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
+    return _redirecting(world, selection), *(_keys_by_table(world, selection, dialect) for dialect in DIALECTS)
+
+
+@derived_map(_keys, reads=_sources_of_keys)
 def virtual_hosts(world: World, selection: Selection, key: VirtualHostKey) -> Outcome[VirtualHost] | None:
     """The virtual hosts of all route tables."""
     port = _ports(world, selection).get(key.route_table)

@@ -7,6 +7,7 @@ it. One more VirtualService costs the work for itself.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.models.istio.virtual_service import VirtualService
@@ -94,7 +95,11 @@ def labels(_world: World, _name: ObjectName, virtual_service: VirtualService) ->
 # --- Where they are served --------------------------------------------------------------------------------------------
 
 
-@derived_map(_of_selection)
+def _sources_of_selection(world: World, _selection: Selection) -> tuple[Collection[Selector, Any]]:
+    return (_by_selector(world),)
+
+
+@derived_map(_of_selection, reads=_sources_of_selection)
 def bindings(world: World, selection: Selection, name: ObjectName) -> Binding | None:
     """The VirtualServices with routes for requests that meet a server of the selection."""
     virtual_service = world.objects(VirtualService).get(name)

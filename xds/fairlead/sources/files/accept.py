@@ -37,7 +37,7 @@ class Document:
         """What belongs to no item; paths start at the document's root."""
         self.broken = False
         """It may hold objects that cannot be told, such as those behind a syntax error."""
-        self._places: dict[tuple[FieldPath, bool], tuple[int, int]] = {}
+        self._places: dict[tuple[FieldPath, bool], tuple[int, int]] | None = None
 
     def read(self) -> Iterator[None]:
         """Make the objects, in steps of one object."""
@@ -55,6 +55,8 @@ class Document:
 
     def locate(self, path: FieldPath, *, name: bool = False) -> tuple[int, int]:
         """Line and column, from 1, of a field's value in the text, or of its name."""
+        if self._places is None:
+            self._places = {}
         place = self._places.get((path, name))
         if place is None:
             place = self._places[path, name] = _locator(self).place(path, key=name)
