@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from fairlead.protocol.events import Acknowledged
+from fairlead.server.connection import DeltaConnection
 from fairlead.server.convergence import Convergence, Progress
 from fairlead.server.counts import Counts
+from fairlead.snapshot.table import Snapshot
 from fairlead.snapshot.types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, ROUTE_CONFIGURATION
 from fairlead.status import ChangeStatus
 from support.istio import TO_SHOP, gateway, http, service, virtual_service
@@ -197,6 +199,20 @@ def test_what_was_under_way_before_is_no_answer_to_the_change() -> None:
     status = convergence.last_change()
     assert status is not None
     assert status.proxies == 0
+
+
+async def test_what_a_new_stream_is_told_is_no_change_to_it() -> None:
+    """Though it comes in the same wave as one."""
+    convergence = Convergence(Counts())
+    connection = DeltaConnection("", Progress(convergence), lambda _: None, "")
+    with convergence.publishing(0.0):
+        connection.offer(Snapshot("new"))
+    assert convergence.last_change() is None
+    with convergence.publishing(0.0):
+        connection.offer(Snapshot("other"))
+    status = convergence.last_change()
+    assert status is not None
+    assert status.waiting == 1
 
 
 def test_older_nonces_are_counted() -> None:
