@@ -1,10 +1,16 @@
 """The log of a server: one event a line, whatever proxies and users write; no secrets."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
+import fairlead
+
+PACKAGE = Path(fairlead.__file__).parent
+DOCUMENTED = Path(__file__).resolve().parent.parent / "docs" / "status.md"
 ESCAPES = "a\nb\r\x1b[31mred\x00\u2028\u202e end"
 SHOWN = r"a\nb\r\x1b[31mred\x00\u2028\u202e end"
 
@@ -85,3 +91,13 @@ def test_what_libraries_log_has_the_same_form() -> None:
     )
     found = json.loads(line)
     assert (found["level"], found["event"], found["logger"]) == ("error", "task 7 failed", "asyncio")
+
+
+def test_the_events_that_scripts_rely_on_exist_with_their_values() -> None:
+    sources = "\n".join(path.read_text() for path in (PACKAGE / "server").glob("*.py"))
+    rows = re.findall(r"^\| `([^`]+)` \| (`.*?) \|", DOCUMENTED.read_text().partition("## The log")[2], re.MULTILINE)
+    assert len(rows) >= 9
+    for event, values in rows:
+        assert f'"{event}"' in sources, event
+        for value in re.findall(r"`(\w+)`", values):
+            assert value == "exception" or f"{value}=" in sources or f'"{value}":' in sources, (event, value)

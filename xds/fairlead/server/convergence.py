@@ -123,8 +123,8 @@ class Progress:
         """The newest that the stream has to be told of, until it has everything."""
         self._noticed = 0.0
         """When the first change was noticed since the stream had everything."""
-        self._acknowledged: dict[str, float] = {}
-        """What it was sent because of the change: type -> when the last response was acknowledged."""
+        self._acknowledged: dict[str, float] | None = None
+        """What it was sent because of the change: type -> when the last response was answered. None: no change."""
         self._refused = False
         self._queued = False
         """It has to be told of the change, and nothing has been sent yet."""
@@ -170,7 +170,7 @@ class Progress:
             self.counts.rejects[type_url] += 1
             self.refused_types |= {type_url}
         now = self.answered_at[type_url] = time.monotonic()
-        if self._change is not None and began >= self._change.published:
+        if self._change is not None and self._acknowledged is not None and began >= self._change.published:
             self._acknowledged[type_url] = now
             self._refused |= refused
 
@@ -179,17 +179,17 @@ class Progress:
         change = self._change
         if change is None or self._in_flight:
             return
-        self._change = None
+        acknowledged, self._acknowledged, self._change = self._acknowledged, None, None
         change.waiting.discard(self)
-        if not self._acknowledged:
+        if not acknowledged:
             return  # the change was none for this stream
         if self._refused:
             change.refused += 1
             return
-        last = max(self._acknowledged.values())
+        last = max(acknowledged.values())
         self.counts.convergence_seconds.add(last - self._noticed)
         change.acknowledged.append(last - change.noticed)
-        for type_url, at in self._acknowledged.items():
+        for type_url, at in acknowledged.items():
             change.types[type_url].append(at - change.noticed)
 
     def leave(self) -> None:
