@@ -1,5 +1,6 @@
 """Small questions about certificates that are on the wire."""
 
+import warnings
 from datetime import datetime
 
 from cryptography import x509
@@ -12,7 +13,9 @@ def serial_of(der: bytes) -> str:
 
 def end_of(pem: bytes) -> datetime:
     """The last instant, UTC, at which all certificates in PEM are valid; raises `ValueError` when one is none."""
-    return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(pem))
+    # cryptography warns about serial numbers that are not positive, which Envoy takes.
+    with warnings.catch_warnings(action="ignore"):
+        return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(pem))
 
 
 def hosts_of(pem: bytes) -> list[str]:

@@ -35,7 +35,7 @@ def serve(
         str, typer.Option(help="IP:PORT on which xDS is served to proxies.", envvar="FAIRLEAD_XDS_ADDRESS")
     ] = "127.0.0.1:18000",
     admin_address: Annotated[
-        str, typer.Option(help="IP:PORT of health, readiness, status.", envvar="FAIRLEAD_ADMIN_ADDRESS")
+        str, typer.Option(help="IP:PORT of health, readiness, status, metrics.", envvar="FAIRLEAD_ADMIN_ADDRESS")
     ] = "127.0.0.1:18001",
     reuse_port: Annotated[
         bool,
