@@ -327,8 +327,6 @@ def _gather_of_entry(gathering: _Gathering) -> None:
 
 
 def _gather_of_workloads(gathering: _Gathering, selector: Labels) -> None:
-    if not _has_workloads(gathering.world, gathering.view.namespace):
-        return  # and no label is looked up, for each of which something would be kept
     collection = gathering.world.objects(WorkloadEntry)
     names = _selected(_workloads_by_label(gathering.world), gathering.view.namespace, selector)
     for name in sorted(names):
@@ -418,11 +416,6 @@ def _workloads_by_label(_world: World, name: ObjectName, item: WorkloadEntry) ->
     yield name.namespace, None
     for label in _labels_of_workload(item):
         yield name.namespace, label
-
-
-@derived
-def _has_workloads(world: World, namespace: str) -> bool:
-    return _workloads_by_label(world).get((namespace, None)) is not None
 
 
 def _pods(world: World) -> Input[ObjectName, core.Pod]:

@@ -143,9 +143,6 @@ class Groups:
         Between two of them the caller may do other things. Tables that no change concerns cost nothing.
         """
         yield from self._world.graph.settle_steps(urgent=True)
-        for selected in {group.key.selection for group in new}:
-            with contextlib.suppress(Exception):  # as in `_Feed.steps`
-                yield from translation.steps(self._world, selected)
         for feed in _unfilled_feeds(new):
             yield from feed.steps()
 
