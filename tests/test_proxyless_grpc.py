@@ -281,10 +281,9 @@ async def test_a_resource_that_is_refused(echo: int, requests: list[DiscoveryReq
     async with serving(tables) as server, proxyless(str(server.address)) as client:
         assert (await client.call("echo"))["code"] == "OK"
         (connection,) = server.connections
-        refusal = connection.refusals.present(tables.snapshot.tables[CLUSTER], connection.stream.status()[CLUSTER])
-        assert refusal is not None
-        assert "bad: INVALID_ARGUMENT" in refusal.error
-        assert [resource.name for resource in refusal.resources] == ["bad"]
+        (contained,) = connection.stream.status()[CLUSTER].contained
+        assert contained.resource == "bad"
+        assert "bad: INVALID_ARGUMENT" in contained.error.message
         seen = len(requests)
         for _ in range(5):
             assert (await client.call("echo"))["code"] == "OK"

@@ -46,7 +46,12 @@ class ProxyTypeStatus:
     error: str = ""
     """Why the proxy refused, in its own words; empty when it lacks nothing."""
     objects: tuple[str, ...] = ()
-    """The objects that the refusal is about, `Kind namespace/name (file:line:column)`, as far as it names them."""
+    """The objects that the refusal is about, `Kind namespace/name (file:line:column)`, as far as it is known."""
+    refused: tuple[str, ...] = ()
+    """The resources that the proxy refuses, `name`, or `name: item` where one virtual host or filter chain is at fault.
+
+    It goes on with what it accepted last, or without them.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,13 @@ class ServerStatus:
         proxies = []
         for proxy in data["proxies"]:
             types = {
-                name: _pick(ProxyTypeStatus, kind, state=SyncState(kind["state"]), objects=tuple(kind["objects"]))
+                name: _pick(
+                    ProxyTypeStatus,
+                    kind,
+                    state=SyncState(kind["state"]),
+                    objects=tuple(kind["objects"]),
+                    refused=tuple(kind["refused"]),
+                )
                 for name, kind in proxy["types"].items()
             }
             proxies.append(_pick(ProxyStatus, proxy, types=types))

@@ -70,6 +70,12 @@ class Containment:
         self._suspects: list[frozenset[Unit]] = []
         """In groups; the first one is on trial, the others wait."""
         self._refusals = 0
+        self._found: list[Contained] = []
+
+    def take_found(self) -> tuple[Contained, ...]:
+        """What has been found guilty since the last call."""
+        found, self._found = tuple(self._found), []
+        return found
 
     @property
     def contained(self) -> tuple[Contained, ...]:
@@ -114,8 +120,12 @@ class Containment:
         for resource in accused:
             self._held[resource.name], self._newest[resource.name] = UNKNOWN, resource
             unit = Unit(resource.name, None, resource.version)
-            self._guilty[unit] = Contained(resource.name, None, resource.origin, error)
+            self._convict({unit: Contained(resource.name, None, resource.origin, error)})
         return {}
+
+    def _convict(self, units: Mapping[Unit, Contained]) -> None:
+        self._found += units.values()
+        self._guilty.update(units)
 
     def _accuse(self, group: Iterable[Resource], before: Mapping[str, Held], error: ErrorDetail) -> None:
         accused: dict[Unit, Contained] = {}
@@ -128,7 +138,7 @@ class Containment:
                     accused[unit] = Contained(unit.resource, unit.item, origin, error)
         self._acquit(accused)
         if len(accused) <= 1 or self._refusals >= MOST_REFUSALS:
-            self._guilty.update(accused)
+            self._convict(accused)
         else:
             units = sorted(accused, key=lambda unit: (unit.resource, unit.item or "", unit.version))
             middle = len(units) // 2

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
 
 from fairlead.protocol.containment import Containment, Held
-from fairlead.protocol.events import Acknowledged, Event, Rejected, Subscribed, SyncState, TypeStatus
+from fairlead.protocol.events import Acknowledged, Event, FaultsFound, Rejected, Subscribed, SyncState, TypeStatus
 from fairlead.protocol.ledger import Ledger
 from fairlead.protocol.rules import EMPTY, UNDIVIDED
 from fairlead.protocol.subscription import Subscription
@@ -173,7 +173,9 @@ class Conversation(ABC, Generic[RequestT]):
             return
         self._awaited, self._error = None, error
         if self.ledger is not None and error is not None:
-            self.ledger.refused(sent.resources, sent.changed, sent.before, error, returning=self._returning)
+            found = self.ledger.refused(sent.resources, sent.changed, sent.before, error, returning=self._returning)
+            if found:
+                self._events.append(FaultsFound(self.type_url, found))
             self._blames_nothing = self.ledger.containment is None
         elif self.ledger is not None and self.ledger.containment is not None:
             self.ledger.accepted(sent.resources)

@@ -43,7 +43,15 @@ class Rejected:
     """In the client's words, which name the resources at fault if they do."""
 
 
-Event = Subscribed | Acknowledged | Rejected
+@dataclass(frozen=True, slots=True)
+class FaultsFound:
+    """What is at fault in refused responses has been found, maybe after some more of them."""
+
+    type_url: str
+    contained: tuple[Contained, ...]
+
+
+Event = Subscribed | Acknowledged | Rejected | FaultsFound
 
 
 class SyncState(enum.StrEnum):

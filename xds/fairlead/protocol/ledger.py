@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from fairlead.protocol.containment import UNKNOWN, Containment, Held
+from fairlead.protocol.containment import UNKNOWN, Contained, Containment, Held
 from fairlead.protocol.rules import EMPTY, REMOVAL_WAITS_FOR
 from fairlead.protocol.subscription import Subscription, shared
 from fairlead.snapshot.messages import ErrorDetail
@@ -227,11 +227,13 @@ class Ledger:
         error: ErrorDetail,
         *,
         returning: bool,
-    ) -> None:
-        """The client has refused a response; see `Containment`."""
+    ) -> tuple[Contained, ...]:
+        """The client has refused a response, see `Containment`; returns what has been found to be at fault."""
         if self.containment is None:
             self.containment = Containment(self.table.type_url, returning=returning)
-        self._reconsider(self.containment, self.containment.refuse(sent, new, before, error))
+        containment = self.containment
+        self._reconsider(containment, containment.refuse(sent, new, before, error))
+        return containment.take_found()
 
     def accepted(self, sent: Iterable[Resource]) -> None:
         """The client has taken in a response."""

@@ -13,13 +13,13 @@ import structlog
 
 from fairlead.problems import ObjectKey, Position
 from fairlead.protocol.delta import DeltaStream
-from fairlead.protocol.events import Acknowledged, Rejected
+from fairlead.protocol.events import Acknowledged, FaultsFound, Rejected
 from fairlead.protocol.sotw import StateOfTheWorldStream
 from fairlead.resolve.scope import Proxy
 from fairlead.server.convergence import Progress
 from fairlead.server.identity import Identity
 from fairlead.server.proxies import proxy_of
-from fairlead.server.refusals import Refusal, Refusals
+from fairlead.server.refusals import Refusal
 from fairlead.snapshot import types, wire
 from fairlead.snapshot.messages import Node, Response
 from fairlead.snapshot.table import Snapshot, Variant
@@ -38,7 +38,7 @@ Write = Callable[[int, Callable[[], bytes]], Awaitable[int]]
 _LAST_WRITE = 5.0
 """Seconds that a client has to take the response under way when its stream has to end."""
 
-_OBJECTS_LOGGED = 10
+_LOGGED = 10
 """A response of thousands of resources can be refused in words that name none of them."""
 
 
@@ -64,7 +64,6 @@ class Connection(ABC):
         self.connected_at = time.monotonic()
         self.snapshot: Snapshot | None = None
         """What is offered; None until there is something to offer."""
-        self.refusals = Refusals()
         self._reader: asyncio.Task[None] | None = None
         """The task that reads, while it does."""
         self._write: Write | None = None
@@ -96,25 +95,21 @@ class Connection(ABC):
         """Take in a request; raises `ProtocolError` when it cannot be understood."""
         self._receive(data)
         for event in self.stream.events():
-            self.refusals.note(event)
             if isinstance(event, Acknowledged | Rejected):
                 self.progress.answered(event)
-            if isinstance(event, Rejected):
-                self._log_refusal(event)
+            if isinstance(event, FaultsFound) and (refusal := Refusal.of(event.contained)) is not None:
+                self._log_refusal(event.type_url, refusal)
         self._stir()
 
-    def _log_refusal(self, event: Rejected) -> None:
-        refusal = Refusal.of(event)
-        keys = refusal.objects
-        objects = with_places(keys[:_OBJECTS_LOGGED], self._locate)
-        if len(keys) > _OBJECTS_LOGGED:
-            objects.append(f"{len(keys) - _OBJECTS_LOGGED} more")
+    def _log_refusal(self, type_url: str, refusal: Refusal) -> None:
+        objects = with_places(refusal.objects[:_LOGGED], self._locate)
         log.error(
             "a proxy refused resources",
             proxy=self.node.id,
-            type=types.SHORT_NAMES[event.type_url],
+            type=types.SHORT_NAMES[type_url],
             error=refusal.error,
-            objects=objects,
+            resources=_shortened(list(refusal.parts[:_LOGGED]), len(refusal.parts)),
+            objects=_shortened(objects, len(refusal.objects)),
         )
 
     # --- What the server says ---
@@ -283,3 +278,7 @@ class DeltaConnection(Connection):
 
     def _encode(self, response: Response) -> bytes:
         return wire.delta_discovery_response(response, CONTROL_PLANE)
+
+
+def _shortened(texts: list[str], number: int) -> list[str]:
+    return texts if len(texts) == number else [*texts, f"{number - len(texts)} more"]

@@ -15,6 +15,7 @@ from fairlead.protocol.events import SyncState, TypeStatus
 from fairlead.server.admission import Admission, EndableCall, admitted
 from fairlead.server.connection import Connection
 from fairlead.server.identity import Identity
+from fairlead.server.refusals import in_words
 from fairlead.snapshot.client_status import (
     ClientResource,
     ConfigState,
@@ -96,8 +97,7 @@ def _resources(connection: Connection, *, contents: bool) -> Iterator[ClientReso
 
 
 def _of_type(connection: Connection, table: Table, status: TypeStatus, *, contents: bool) -> Iterator[ClientResource]:
-    refusal = connection.refusals.present(table, status)
-    refused = set() if refusal is None else {resource.name for resource in refusal.resources}
+    refused = {each.resource: in_words(each.error) for each in status.contained}
     at = connection.progress.answered_at.get(table.type_url)
     answered = None if at is None else time.time() - (time.monotonic() - at)
     state = _RESOURCE_STATES[status.state]
@@ -107,14 +107,13 @@ def _of_type(connection: Connection, table: Table, status: TypeStatus, *, conten
         if resource is None:
             yield ClientResource(table.type_url, name, "", config_state, ResourceState.DOES_NOT_EXIST, answered)
             continue
-        is_refused = name in refused and refusal is not None
         yield ClientResource(
             table.type_url,
             name,
             resource.version,
             config_state,
-            ResourceState.NACKED if is_refused else state,
+            ResourceState.NACKED if name in refused else state,
             answered,
-            refusal.error if is_refused and refusal is not None else "",
+            refused.get(name, ""),
             resource.body if contents and table.type_url != SECRET else None,
         )

@@ -1,18 +1,14 @@
-"""What a client has refused and therefore does not have, and which objects that was made of.
-
-The protocol tells only about the newest response of a type: a client that refused one resource and then took in others
-is in step with the protocol, and still without the one. It is so until it gets another version of it.
-"""
+"""What clients have refused and therefore do not have, in words fit to be shown, and as problems of the objects."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fairlead.problems import ObjectKey
-from fairlead.protocol.events import Acknowledged, Event, Rejected, TypeStatus
+from fairlead.problems import ObjectKey, Problem, error
+from fairlead.protocol.containment import Contained
+from fairlead.protocol.events import TypeStatus
 from fairlead.snapshot.messages import ErrorDetail
-from fairlead.snapshot.resource import Resource
-from fairlead.snapshot.table import Table
+from fairlead.snapshot.types import SHORT_NAMES
 
 _LONGEST_ERROR = 2000
 _PRIVATE_KEY = re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(-----END[^-]*PRIVATE KEY-----|$)", re.DOTALL)
@@ -20,64 +16,56 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN[^-]*PRIVATE KEY-----.*?(-----END[^-]*PRIV
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Resources of one type that a client has refused."""
+    """What one client refuses of one type."""
 
     error: str
     """Why, in the client's words."""
-    resources: tuple[Resource, ...]
+    parts: tuple[str, ...]
+    """The resources; `resource: item` where one item of it is at fault."""
+    objects: tuple[ObjectKey, ...]
+    """What they were made of."""
 
     @classmethod
-    def of(cls, event: Rejected) -> "Refusal":
-        """The resources are those that the words name; all of the response when they name none."""
-        error = in_words(event.error)
-        return cls(error, tuple(_named(event.resources, error)) or event.resources)
-
-    @property
-    def objects(self) -> tuple[ObjectKey, ...]:
-        """What the resources were made of."""
-        return tuple(sorted({key for resource in self.resources for key in resource.origin}))
-
-
-class Refusals:
-    """All refusals on one stream."""
-
-    def __init__(self) -> None:
-        self._refused: dict[str, dict[str, tuple[Resource, str]]] = {}
-
-    def note(self, event: Event) -> None:
-        """Take note of what has happened on the stream."""
-        if isinstance(event, Acknowledged | Rejected):
-            refused = self._refused.setdefault(event.type_url, {})
-            for name in (*(resource.name for resource in event.resources), *event.removed):
-                refused.pop(name, None)
-            if isinstance(event, Rejected):
-                refusal = Refusal.of(event)
-                refused.update({resource.name: (resource, refusal.error) for resource in refusal.resources})
-
-    def present(self, table: Table, status: TypeStatus) -> Refusal | None:
-        """What the client lacks of what it is offered and wants."""
-        found = [
-            (resource, error)
-            for name, (resource, error) in self._refused.get(table.type_url, {}).items()
-            if (status.wildcard or name in status.names) and _version(table.get(name)) == resource.version
-        ]
-        if not found:
+    def of(cls, contained: Iterable[Contained]) -> "Refusal | None":
+        """All of it; None if there is nothing."""
+        contained = tuple(contained)
+        if not contained:
             return None
-        return Refusal("; ".join(dict.fromkeys(error for _, error in found)), tuple(resource for resource, _ in found))
+        return cls(
+            "; ".join(dict.fromkeys(in_words(each.error) for each in contained)),
+            tuple(f"{each.resource}: {each.item}" if each.item else each.resource for each in contained),
+            tuple(sorted({key for each in contained for key in each.origin})),
+        )
 
 
-def in_words(error: ErrorDetail) -> str:
+def in_words(detail: ErrorDetail) -> str:
     """Why a client has refused something, fit to be shown: some clients quote what they refuse."""
-    return _PRIVATE_KEY.sub("[private key]", error.message)[:_LONGEST_ERROR]
+    return _PRIVATE_KEY.sub("[private key]", detail.message)[:_LONGEST_ERROR]
 
 
-def _named(resources: tuple[Resource, ...], text: str) -> Iterator[Resource]:
-    # Longer names first, for they may hold shorter ones.
-    for resource in sorted(resources, key=lambda resource: -len(resource.name)):
-        if resource.name in text:
-            text = text.replace(resource.name, " ")
-            yield resource
+def refusal_problems(statuses: Iterable[tuple[str, TypeStatus, str]]) -> list[Problem]:
+    """A problem for each object that is refused, whoever shares it.
+
+    `statuses`: name of the proxy, how it stands with a type, the type's URL.
+    """
+    proxies: dict[tuple[ObjectKey, str, str], list[str]] = {}
+    for proxy, status, type_url in statuses:
+        for each in status.contained:
+            for key in each.origin:
+                names = proxies.setdefault((key, SHORT_NAMES[type_url], in_words(each.error)), [])
+                if proxy not in names:
+                    names.append(proxy)
+    return [
+        error(
+            "refused-by-proxy",
+            f"{_who(names)} refused the {kind} resource that it was made into: {words}",
+            key=key,
+            hint="change the object, and it is offered again; until then the proxy goes on with what it accepted last",
+        )
+        for (key, kind, words), names in proxies.items()
+    ]
 
 
-def _version(resource: Resource | None) -> str | None:
-    return None if resource is None else resource.version
+def _who(names: list[str]) -> str:
+    first = f"proxy {names[0]}" if names[0] else "a proxy without id"
+    return first if len(names) == 1 else f"{first} and {len(names) - 1} more"

@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
-from fairlead.problems import ObjectKey, Position
+from fairlead.check.formats import in_order
+from fairlead.problems import ObjectKey, Position, Problem
 from fairlead.protocol.events import SyncState, TypeStatus
 from fairlead.server.ads import XdsServer
 from fairlead.server.connection import Connection
 from fairlead.server.hub import Hub
-from fairlead.server.refusals import in_words
+from fairlead.server.refusals import Refusal, in_words, refusal_problems
 from fairlead.snapshot import types
 from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerStatus, with_places
 
@@ -29,7 +30,7 @@ def server_status(hub: Hub, xds: XdsServer) -> ServerStatus:
         settled=hub.ready.is_set() and hub.settled and answered,
         objects=hub.world.count(),
         proxies=proxies,
-        problems=tuple(map(ProblemStatus.of, hub.problems())),
+        problems=tuple(map(ProblemStatus.of, present_problems(hub, xds))),
         last_change=hub.convergence.last_change(),
     )
 
@@ -44,7 +45,7 @@ def _proxy_status(connection: Connection, locate: _Locate, now: float) -> ProxyS
         user_agent=f"{connection.node.user_agent} {connection.node.user_agent_version}".strip(),
         connected_seconds=round(now - connection.connected_at, 3),
         types={
-            types.SHORT_NAMES[type_url]: _type_status(connection, type_url, status, locate)
+            types.SHORT_NAMES[type_url]: _type_status(status, locate)
             for type_url, status in connection.stream.status().items()
             # A type that a proxy has asked for without wanting anything of it yet tells nothing.
             if status.wildcard or status.names or status.state is not SyncState.NOT_SENT
@@ -54,19 +55,30 @@ def _proxy_status(connection: Connection, locate: _Locate, now: float) -> ProxyS
 
 def lacking(connection: Connection) -> list[str]:
     """The types of which a client lacks what it has refused."""
-    if not connection.progress.refused_types:
-        return []
-    return [
-        type_url
+    return (
+        [type_url for type_url, status in connection.stream.status().items() if status.state is SyncState.REJECTED]
+        if connection.progress.refused_types
+        else []
+    )
+
+
+def present_problems(hub: Hub, xds: XdsServer) -> list[Problem]:
+    """What is wrong now, with places, in the order of files: with the objects, and with what was made of them."""
+    statuses = (
+        (connection.node.id, status, type_url)
+        for connection in xds.connections
+        if connection.progress.refused_types
         for type_url, status in connection.stream.status().items()
-        if _type_status(connection, type_url, status, lambda _: None).state is SyncState.REJECTED
+    )
+    refused = [
+        problem.at(hub.locate_object(problem.key)) for problem in refusal_problems(statuses) if problem.key is not None
     ]
+    return in_order((*hub.problems(), *refused))
 
 
-def _type_status(connection: Connection, type_url: str, status: TypeStatus, locate: _Locate) -> ProxyTypeStatus:
-    snapshot = connection.snapshot
-    refusal = None if snapshot is None else connection.refusals.present(snapshot.tables[type_url], status)
+def _type_status(status: TypeStatus, locate: _Locate) -> ProxyTypeStatus:
+    refusal = Refusal.of(status.contained)
     if refusal is None:
         return ProxyTypeStatus(status.state, status.version, in_words(status.error) if status.error else "")
-    state = SyncState.REJECTED if status.state is SyncState.SYNCED else status.state
-    return ProxyTypeStatus(state, status.version, refusal.error, tuple(with_places(refusal.objects, locate)))
+    objects = tuple(with_places(refusal.objects, locate))
+    return ProxyTypeStatus(status.state, status.version, refusal.error, objects, refusal.parts)
