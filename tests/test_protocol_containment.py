@@ -193,6 +193,19 @@ def test_what_surrounds_the_items_can_be_at_fault(variant: Variant) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("before", [{}, {"a": "1"}])
+def test_a_listener_is_nothing_without_items(variant: Variant, before: Items) -> None:
+    """So what surrounds them cannot be tried without them."""
+    client = Client(variant, LISTENER)
+    if before:
+        client.put(composed(LISTENER, "L", before))
+    client.put(composed(LISTENER, "L", {"b": "bad"}, frame="2"))
+    assert client.refusals <= 2
+    assert client.has[LISTENER] == ({"L": composed(LISTENER, "L", before).body} if before else {})
+    assert client.state(LISTENER) is SyncState.REJECTED
+
+
+@BOTH
 def test_what_is_gone_is_not_held_against_anybody(variant: Variant) -> None:
     client = Client(variant, ROUTE_CONFIGURATION, names=ROUTES)
     client.put(composed(ROUTE_CONFIGURATION, "R", hosts(4, h1="bad")))

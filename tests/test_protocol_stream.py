@@ -5,8 +5,9 @@ import weakref
 
 import pytest
 from fairlead.errors import ProtocolError
+from fairlead.protocol.containment import Contained
 from fairlead.protocol.delta import DeltaStream
-from fairlead.protocol.events import Acknowledged, Rejected, Subscribed, SyncState
+from fairlead.protocol.events import Acknowledged, FaultsFound, Rejected, Subscribed, SyncState
 from fairlead.protocol.ledger import MANY_CHANGES, REMOVAL_PATIENCE
 from fairlead.protocol.rules import REMOVAL_WAITS_FOR
 from fairlead.protocol.sotw import StateOfTheWorldStream
@@ -122,7 +123,10 @@ def test_events_of_an_incremental_stream() -> None:
     stream.receive(DeltaDiscoveryRequest(CDS, nonce="stale", error=ERROR))
     stream.receive(DeltaDiscoveryRequest(CDS, nonce=response.nonce, error=ERROR))
     stream.receive(DeltaDiscoveryRequest(CDS, nonce=response.nonce, error=ERROR))
-    assert stream.events() == [Rejected(CDS, response.nonce, response.version, (B,), ("Z",), ERROR)]
+    assert stream.events() == [
+        Rejected(CDS, response.nonce, response.version, (B,), ("Z",), ERROR),
+        FaultsFound(CDS, (Contained("B", None, (), ERROR),)),
+    ]
     assert stream.events() == []
 
 

@@ -304,7 +304,7 @@ async def test_a_listener_of_a_gateway_is_not_for_proxyless_clients(
             assert answer["code"] == "UNAVAILABLE"
             assert "LDS resource 0.0.0.0_80: invalid resource" in answer["words"]
         event = await server.logged("a proxy refused resources")
-        assert (event["proxy"], event["objects"]) == ("proxyless", ["Gateway edge/edge"])
+        assert (event["proxy"], event["objects"]) == ("proxyless", [f"Gateway edge/edge ({tmp_path}/0.yaml:2:1)"])
         assert len([request for request in requests if request.error]) == 1
         answer = await client.call("a.example.com")
         assert "lds resource 'a.example.com' does not exist" in answer["words"]

@@ -235,10 +235,10 @@ def test_the_schema() -> None:
                 **dict.fromkeys(("id", "role", "namespace", "peer", "protocol", "user_agent"), "str"),
                 "connected_seconds": "float",
                 "types": {
-                    "cds": {"state": "str", "version": "str", "error": "str", "objects": []},
-                    "eds": {"state": "str", "version": "str", "error": "str", "objects": []},
-                    "lds": {"state": "str", "version": "str", "error": "str", "objects": []},
-                    "sds": {"state": "str", "version": "str", "error": "str", "objects": ["str"]},
+                    "cds": {"state": "str", "version": "str", "error": "str", "objects": [], "refused": []},
+                    "eds": {"state": "str", "version": "str", "error": "str", "objects": [], "refused": []},
+                    "lds": {"state": "str", "version": "str", "error": "str", "objects": [], "refused": []},
+                    "sds": {"state": "str", "version": "str", "error": "str", "objects": ["str"], "refused": []},
                 },
             }
         ],

@@ -69,6 +69,8 @@ class Containment:
         self._guilty: dict[Unit, Contained] = {}
         self._suspects: list[frozenset[Unit]] = []
         """In groups; the first one is on trial, the others wait."""
+        self._inseparable: set[frozenset[Unit]] = set()
+        """Groups of which a part makes no difference without the rest."""
         self._refusals = 0
         self._found: list[Contained] = []
 
@@ -101,7 +103,10 @@ class Containment:
 
         Returns the names of which it has to be decided anew what is offered, and what the client holds of them.
         """
-        self._refusals = self._refusals + 1 if self._suspects else 1
+        if not self._suspects:
+            self._refusals = 0
+            self._inseparable.clear()
+        self._refusals += 1
         accused = [resource for resource in sent if resource.name in new]
         if self._type_url in NAMED_IN_REFUSALS:
             named = [resource for resource in sent if _is_named(resource.name, error.message)]
@@ -137,7 +142,7 @@ class Containment:
                 if unit not in self._guilty:
                     accused[unit] = Contained(unit.resource, unit.item, origin, error)
         self._acquit(accused)
-        if len(accused) <= 1 or self._refusals >= MOST_REFUSALS:
+        if len(accused) <= 1 or self._refusals >= MOST_REFUSALS or frozenset(accused) in self._inseparable:
             self._convict(accused)
         else:
             units = sorted(accused, key=lambda unit: (unit.resource, unit.item or "", unit.version))
@@ -171,6 +176,7 @@ class Containment:
             # By themselves they make no difference, such as what surrounds no items.
             first, *others = self._suspects
             self._suspects = [first | others[0], *others[1:]] if others else []
+            self._inseparable.update(self._suspects[:1])
             if not others:
                 for name in tried:
                     self._forget(name)

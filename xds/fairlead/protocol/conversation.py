@@ -172,18 +172,21 @@ class Conversation(ABC, Generic[RequestT]):
         if sent is None or meaning not in (Meaning.ACKNOWLEDGEMENT, Meaning.REFUSAL):
             return
         self._awaited, self._error = None, error
-        if self.ledger is not None and error is not None:
-            found = self.ledger.refused(sent.resources, sent.changed, sent.before, error, returning=self._returning)
-            if found:
-                self._events.append(FaultsFound(self.type_url, found))
-            self._blames_nothing = self.ledger.containment is None
-        elif self.ledger is not None and self.ledger.containment is not None:
-            self.ledger.accepted(sent.resources)
         if error is None:
             self._version = sent.version
             self._events.append(Acknowledged(self.type_url, sent.nonce, sent.version, sent.resources, sent.removed))
+            if self.ledger is not None:
+                self.ledger.accepted(sent.resources)
         else:
             self._events.append(Rejected(self.type_url, sent.nonce, sent.version, sent.resources, sent.removed, error))
+            if self.ledger is not None:
+                self._contain(self.ledger, sent, error)
+
+    def _contain(self, ledger: Ledger, sent: _Sent, error: ErrorDetail) -> None:
+        found = ledger.refused(sent.resources, sent.changed, sent.before, error, returning=self._returning)
+        if found:
+            self._events.append(FaultsFound(self.type_url, found))
+        self._blames_nothing = ledger.containment is None
 
     def _resubscribe(self, subscription: Subscription, asked: frozenset[str]) -> None:
         before, self.subscription = self.subscription, subscription

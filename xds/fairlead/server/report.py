@@ -66,7 +66,7 @@ def present_problems(hub: Hub, xds: XdsServer) -> list[Problem]:
     """What is wrong now, with places, in the order of files: with the objects, and with what was made of them."""
     statuses = (
         (connection.node.id, status, type_url)
-        for connection in xds.connections
+        for connection in sorted(xds.connections, key=lambda connection: connection.number)
         if connection.progress.refused_types
         for type_url, status in connection.stream.status().items()
     )
