@@ -159,6 +159,9 @@ class Containment:
         del units[whole]
         for innocent in _units(held) if held is not None else ():
             units.pop(innocent, None)
+        if held is None and self._type_url in NEEDS_ITEMS:
+            # What surrounds the items cannot be tried without them: if it is at fault, they all are found guilty.
+            units.pop(Unit(resource.name, None, resource.composition.frame_version), None)
         return units or {whole: resource.origin}
 
     def accept(self, sent: Iterable[Resource]) -> Mapping[str, Held]:
