@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 
 from fairlead.protocol.containment import UNKNOWN, Contained, Containment, Held
-from fairlead.protocol.rules import EMPTY, REMOVAL_WAITS_FOR
+from fairlead.protocol.rules import EMPTY, NAMED_IN_REFUSALS, REMOVAL_WAITS_FOR
 from fairlead.protocol.subscription import Subscription, shared
 from fairlead.snapshot.messages import ErrorDetail
 from fairlead.snapshot.resource import Resource
@@ -257,8 +257,8 @@ class Ledger:
             offered = self.get(name)
             if _version(held) != _version(offered):
                 self.behind[name] = held
-            elif offered is None and name in self.subscription.names:
-                self.ask(frozenset({name}))  # it waits to be told that there is nothing
+            elif offered is None and name in self.subscription.names and self.table.type_url not in NAMED_IN_REFUSALS:
+                self.ask(frozenset({name}))  # what refers to it waits to be told that there is nothing
         if containment.empty:
             self.containment = None
 
