@@ -9,6 +9,20 @@ from fairlead.snapshot.table import Snapshot, Table, Variant
 from support.xds_script import Script, resource
 
 SCENARIOS = {
+    "what else a refused response said is said again": """
+        have vhds R/a=1 R/b=1
+        ask rds +ghost              -> rds ghost=empty
+        ack rds
+        ask vhds                    -> vhds R/a=1 R/b=1 ghost/*=~
+        ack vhds
+        have vhds R/a=- R/c=1       -> vhds R/c=1 -R/a
+        nack vhds                   -> vhds -R/a
+        nack vhds
+        have eds A=1
+        ask eds +A +B               -> eds A=1 B=empty
+        nack eds                    -> eds A=empty B=empty
+        nack eds
+    """,
     "wildcard: all, then only what changes": """
         have cds A=1 B=1 C=1
         ask cds                     -> cds A=1 B=1 C=1

@@ -22,7 +22,7 @@ from typing import ClassVar, Generic, TypeVar
 from fairlead.protocol.containment import Containment, Held
 from fairlead.protocol.events import Acknowledged, Event, FaultsFound, Rejected, Subscribed, SyncState, TypeStatus
 from fairlead.protocol.ledger import Ledger
-from fairlead.protocol.rules import EMPTY, UNDIVIDED
+from fairlead.protocol.rules import EMPTY, NAMED_IN_REFUSALS, UNDIVIDED
 from fairlead.protocol.subscription import Subscription
 from fairlead.snapshot.messages import (
     FAILED_PRECONDITION,
@@ -187,6 +187,10 @@ class Conversation(ABC, Generic[RequestT]):
         if found:
             self._events.append(FaultsFound(self.type_url, found))
         self._blames_nothing = ledger.containment is None
+        if sent.changed and self.type_url not in NAMED_IN_REFUSALS:
+            # Of what else the response said, nothing has been taken in either. Alone it will not be told a third time.
+            told = {*sent.removed, *(resource.name for resource in sent.resources)} - sent.changed
+            ledger.renew(frozenset(name for name in told if name in self.subscription))
 
     def _resubscribe(self, subscription: Subscription, asked: frozenset[str]) -> None:
         before, self.subscription = self.subscription, subscription
