@@ -276,6 +276,19 @@ def test_a_port_that_is_taken_is_nobodys_fault(variant: Variant) -> None:
     client.put(composed(LISTENER, "L", hosts(50)))
     assert client.refusals == 1
     assert client.contained(LISTENER) == [("L", None)]
+    for seconds, refusals in ((1.9, 1), (0.1, 2), (3.9, 2), (0.1, 3), (1000, 4), (15, 4), (1.1, 5)):
+        client.now += seconds
+        client.settle()
+        assert client.refusals == refusals, "it is tried again, less and less often"
+        assert client.state(LISTENER) is SyncState.REJECTED
+
+    client.environment = ""
+    wake_at = client.stream.wake_at
+    assert wake_at is not None
+    client.now = wake_at
+    client.settle()
+    assert client.items(LISTENER, "L") == hosts(50)
+    assert client.stream.wake_at is None
 
 
 @BOTH

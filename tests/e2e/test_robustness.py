@@ -243,7 +243,7 @@ async def test_a_proxy_that_refuses_a_listener(stack: Stack, protocol: str) -> N
                 assert (await client.get("http://a.test:8098/")).status_code == 404
                 stack.write("routes.yaml", (stack.folder / "routes.yaml").read_text().replace("[edge]", "[edge, free]"))
                 await until(lambda: _answers(client, "http://a.test:8098/"), "the new route is there")
-            assert await refusals(envoy) == 1
+            assert await refusals(envoy) >= 1
             (line,) = [line for line in running(stack).log_text().splitlines() if "refused resources" in line]
             assert "Address already in use" in line
             assert "Gateway default/taken" in line
@@ -252,10 +252,9 @@ async def test_a_proxy_that_refuses_a_listener(stack: Stack, protocol: str) -> N
             await until(lambda: accepts(stack.address, 8097), "the third listener is there")
             still = await until(lambda: _listeners(stack, "rejected"), "the refusal is still told")
             assert (still["error"], still["objects"]) == (refused["error"], refused["objects"])
-            assert await refusals(envoy) == 1, "what was refused is not sent again, in the full state neither"
-        file.unlink()
-        await until(lambda: _listeners(stack, "synced"), "the refusal is over")
-    assert await refusals(envoy) == 1
+    # The port is free: the listener is offered again without anybody's doing.
+    await until(lambda: accepts(stack.address, TAKEN), "the refused listener is there")
+    await until(lambda: _listeners(stack, "synced"), "the refusal is over")
 
 
 async def refusals(envoy: Envoy) -> int:

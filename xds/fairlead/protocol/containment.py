@@ -7,11 +7,13 @@ types it takes in none of what came after the fault, or none at all, and does no
   resource, or one item of those that are composed of several (a virtual host, a filter chain);
 - a guilty unit, and a suspect that waits for its trial, is replaced by what the client accepted last, or left out if
   it never accepted any; all else goes on;
-- when the content of a unit changes, it is as innocent as any other.
+- when the content of a unit changes, it is as innocent as any other;
+- what only the client's machine is against, such as a port that is taken, is tried again from time to time.
 
 The number of trials has a bound, and none repeats another: a client that refuses everything is soon left alone.
 """
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,6 +26,10 @@ from fairlead.snapshot.resource import Resource
 
 MOST_REFUSALS = 64
 """After how many a group that is refused is not divided any more, but guilty. To find one among 10,000 takes 14."""
+
+FIRST_RETRY, LAST_RETRY = 2.0, 60.0
+"""Seconds after which something is offered again that was refused for what the client's machine is like, such as a port
+that another process has: at first, and at most, for each time takes twice as long as the one before."""
 
 UNKNOWN = ""
 """The version of which it is not known, or does not matter, which one the client holds."""
@@ -55,6 +61,13 @@ class Contained:
     """Why, in the client's words."""
 
 
+@dataclass(slots=True)
+class _Retry:
+    delay: float = FIRST_RETRY
+    at: float | None = None
+    """None: to be set; infinite: the client has to answer first."""
+
+
 class Containment:
     """Of one type on one stream. It is made with the first refusal; most streams never need one."""
 
@@ -71,6 +84,10 @@ class Containment:
         """In groups; the first one is on trial, the others wait."""
         self._inseparable: set[frozenset[Unit]] = set()
         """Groups of which a part makes no difference without the rest."""
+        self._retries: dict[str, _Retry] = {}
+        """Resources at which only the client's machine is at fault."""
+        self._pardoned: set[Unit] = set()
+        """Of the guilty: those that are offered again."""
         self._refusals = 0
         self._found: list[Contained] = []
 
@@ -138,22 +155,25 @@ class Containment:
             held = before.get(resource.name)
             held = self._held.setdefault(resource.name, UNKNOWN if held is None and self._returning else held)
             self._newest[resource.name] = resource
-            for unit, origin in self._units_at_fault(resource, held, error).items():
+            units = self._units_at_fault(resource, held, error)
+            self._pardoned.difference_update(units)
+            if _is_about_machine(error):
+                self._retries.setdefault(resource.name, _Retry()).at = None
+            for unit, origin in units.items():
                 if unit not in self._guilty:
                     accused[unit] = Contained(unit.resource, unit.item, origin, error)
         self._acquit(accused)
         if len(accused) <= 1 or self._refusals >= MOST_REFUSALS or frozenset(accused) in self._inseparable:
             self._convict(accused)
         else:
-            units = sorted(accused, key=lambda unit: (unit.resource, unit.item or "", unit.version))
-            middle = len(units) // 2
-            self._suspects[:0] = [frozenset(units[:middle]), frozenset(units[middle:])]
+            sorted_units = sorted(accused, key=lambda unit: (unit.resource, unit.item or "", unit.version))
+            middle = len(sorted_units) // 2
+            self._suspects[:0] = [frozenset(sorted_units[:middle]), frozenset(sorted_units[middle:])]
 
     def _units_at_fault(self, resource: Resource, held: Held, error: ErrorDetail) -> dict[Unit, tuple[ObjectKey, ...]]:
         """The units of a refused resource of which at least one is at fault, for a client that holds `held`."""
         whole = Unit(resource.name, None, resource.version)
-        about_content = not any(words in error.message for words in NOT_ABOUT_CONTENT)
-        if resource.composition is None or isinstance(held, str) or not about_content:
+        if resource.composition is None or isinstance(held, str) or _is_about_machine(error):
             return {whole: resource.origin}
         units = _units(resource)
         del units[whole]
@@ -191,9 +211,13 @@ class Containment:
                 units = _units(resource)
                 self._held[resource.name] = resource
                 self._acquit(units.keys())
-                for unit in self._guilty.keys() & units.keys():
-                    del self._guilty[unit]
+                self._absolve(self._guilty.keys() & units.keys())
                 self._forget(resource.name)
+
+    def _absolve(self, units: Iterable[Unit]) -> None:
+        for unit in units:
+            del self._guilty[unit]
+            self._pardoned.discard(unit)
 
     def _acquit(self, units: Collection[Unit]) -> None:
         self._suspects = [left for group in self._suspects if (left := group.difference(units))]
@@ -203,6 +227,26 @@ class Containment:
         if not any(unit.resource == name for group in (self._guilty, *self._suspects) for unit in group):
             self._held.pop(name, None)
             self._newest.pop(name, None)
+            self._retries.pop(name, None)
+
+    # --- Time passes ---
+
+    @property
+    def retry_at(self) -> float:
+        """When `retry` has to be called next; infinite if never."""
+        return min((retry.at for retry in self._retries.values() if retry.at is not None), default=math.inf)
+
+    def retry(self, now: float) -> Mapping[str, Held]:
+        """Offer again what only the client's machine was against, if it is time; returns the same as `refuse`."""
+        found = {}
+        for name, retry in self._retries.items():
+            if retry.at is None:
+                retry.at = now + retry.delay
+            elif retry.at <= now:
+                retry.at, retry.delay = math.inf, min(2 * retry.delay, LAST_RETRY)
+                self._pardoned.update(unit for unit in self._guilty if unit.resource == name)
+                found[name] = self._held[name]
+        return found
 
     # --- What it is offered ---
 
@@ -219,8 +263,7 @@ class Containment:
                 if unit.resource == name and unit not in units
             }
             self._acquit(outdated)
-            for unit in self._guilty.keys() & outdated:
-                del self._guilty[unit]
+            self._absolve(self._guilty.keys() & outdated)
             self._forget(name)
 
     def leaves_alone(self, resource: Resource) -> bool:
@@ -254,7 +297,9 @@ class Containment:
         return found
 
     def _is_blocked(self, unit: Unit) -> bool:
-        return unit in self._guilty or any(unit in group for group in self._suspects[1:])
+        return (unit in self._guilty and unit not in self._pardoned) or any(
+            unit in group for group in self._suspects[1:]
+        )
 
 
 def _units(resource: Resource) -> dict[Unit, tuple[ObjectKey, ...]]:
@@ -265,6 +310,10 @@ def _units(resource: Resource) -> dict[Unit, tuple[ObjectKey, ...]]:
         units[Unit(resource.name, None, composition.frame_version)] = resource.origin
         units |= {Unit(resource.name, item.name, item.version): item.origin for item in composition.items}
     return units
+
+
+def _is_about_machine(error: ErrorDetail) -> bool:
+    return any(words in error.message for words in NOT_ABOUT_CONTENT)
 
 
 def _differ(offered: Resource | None, held: Held) -> bool:

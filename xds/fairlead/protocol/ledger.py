@@ -240,6 +240,17 @@ class Ledger:
         if self.containment is not None:
             self._reconsider(self.containment, self.containment.accept(sent))
 
+    def retry(self, now: float) -> None:
+        """Offer again what only the client's machine was against, if it is time."""
+        if self.containment is not None:
+            self._reconsider(self.containment, self.containment.retry(now))
+
+    @property
+    def wake_at(self) -> float:
+        """When there may be something to send though nothing else happens; infinite if never."""
+        retry_at = math.inf if self.containment is None else self.containment.retry_at
+        return min(retry_at, *(kept.until for kept in self.kept.values())) if self.kept else retry_at
+
     def _reconsider(self, containment: Containment, names: Mapping[str, Held]) -> None:
         for name, held in names.items():
             if name not in self.subscription:

@@ -106,6 +106,8 @@ class Stream(ABC, Generic[RequestT]):
         for conversation in self._conversations.values():
             if conversation.ledger is not None:
                 conversation.ledger.catch_up(now)
+                if conversation.free:
+                    conversation.ledger.retry(now)
         while True:
             self._release(now)
             ready = [
@@ -151,16 +153,15 @@ class Stream(ABC, Generic[RequestT]):
     @property
     def wake_at(self) -> float | None:
         """When `next_response` has to be called at the latest, if nothing else happens: the time that `now` is of."""
-        return min(
+        found = min(
             (
-                item.until
+                conversation.ledger.wake_at
                 for conversation in self._conversations.values()
                 if conversation.ledger is not None and conversation.free
-                for item in conversation.ledger.kept.values()
-                if item.until < math.inf
             ),
-            default=None,
+            default=math.inf,
         )
+        return found if found < math.inf else None
 
     def events(self) -> list[Event]:
         """What has happened since the last call."""
