@@ -172,6 +172,8 @@ class Ledger:
 
         Very many changes are put off until they are sent, once: thousands of clients are told of them at a time.
         """
+        if self._mark is self.table.mark:
+            return False
         if not self._put_off and len(self._mark.before()) > MANY_CHANGES:
             self._put_off = True
         else:
@@ -180,13 +182,14 @@ class Ledger:
 
     def catch_up(self, now: float) -> None:
         """Take note of what has changed in the table."""
+        if self._mark is self.table.mark:
+            return
         self._put_off = False
-        if self._mark is not self.table.mark:
-            before, self._mark = self._mark.before(), self.table.mark
-            wanted = None if self.subscription.wildcard else self.subscription.names
-            for name, resource in before.items():
-                if wanted is None or name in wanted:
-                    self._note(name, resource, now)
+        before, self._mark = self._mark.before(), self.table.mark
+        wanted = None if self.subscription.wildcard else self.subscription.names
+        for name, resource in before.items():
+            if wanted is None or name in wanted:
+                self._note(name, resource, now)
 
     def move(self, table: Table, now: float) -> None:
         """Go on with another table."""

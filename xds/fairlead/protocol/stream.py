@@ -103,18 +103,16 @@ class Stream(ABC, Generic[RequestT]):
 
         There may be one after the next call of `receive`, `offer` or `changed`, and at `wake_at`.
         """
+        free = []
         for conversation in self._conversations.values():
             if conversation.ledger is not None:
                 conversation.ledger.catch_up(now)
                 if conversation.free:
                     conversation.ledger.retry(now)
+                    free.append(conversation)
         while True:
             self._release(now)
-            ready = [
-                conversation
-                for conversation in self._conversations.values()
-                if conversation.free and conversation.ready
-            ]
+            ready = [conversation for conversation in free if conversation.ready]
             if not ready:
                 return None
             for conversation in ready:
