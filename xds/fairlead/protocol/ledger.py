@@ -79,7 +79,8 @@ class Ledger:
             self.due = shared(self.due | subscription.names)
         if claims:
             self.due = shared(self.due.difference(claims))
-            self._compare(claims)
+            if claims != table.versions():
+                self._compare(claims)
 
     def _compare(self, claims: Mapping[str, str]) -> None:
         versions, empty = self.table.versions(), EMPTY.get(self.table.type_url)

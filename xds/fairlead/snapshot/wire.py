@@ -171,18 +171,25 @@ def _resource_errors(errors: _Errors) -> list[discovery_pb2.ResourceError]:
 # --- Requests ---------------------------------------------------------------------------------------------------------
 
 
-_SHORT = 256
-"""Bytes of a request that says little: an acknowledgement, which thousands of streams send in the same words."""
+# Proxies that are alike say the same, but for the node in their first request: acknowledgements, and all that they hold
+# when they come back. So requests without a node, which would come first, are decoded once for all streams.
+_SHORT, _LONG = 256, 1 << 20
+_SHORT_KNOWN, _LONG_KNOWN = 1 << 10, 16
+_NODE_TAG, _DELTA_NODE_TAG = bytes((2 << 3 | 2,)), bytes((1 << 3 | 2,))
 
 
 def decode_discovery_request(data: bytes) -> DiscoveryRequest:
     """Read an encoded `DiscoveryRequest`; raises `ProtocolError` when it is none, or holds too much."""
-    return _known_discovery_request(data) if len(data) <= _SHORT else _discovery_request(data)
+    if data[:1] == _NODE_TAG or len(data) > _LONG:
+        return _discovery_request(data)
+    return _short_discovery_request(data) if len(data) <= _SHORT else _long_discovery_request(data)
 
 
 def decode_delta_discovery_request(data: bytes) -> DeltaDiscoveryRequest:
     """Read an encoded `DeltaDiscoveryRequest`; raises `ProtocolError` when it is none, or holds too much."""
-    return _known_delta_discovery_request(data) if len(data) <= _SHORT else _delta_discovery_request(data)
+    if data[:1] == _DELTA_NODE_TAG or len(data) > _LONG:
+        return _delta_discovery_request(data)
+    return _short_delta_discovery_request(data) if len(data) <= _SHORT else _long_delta_discovery_request(data)
 
 
 def _discovery_request(data: bytes) -> DiscoveryRequest:
@@ -225,8 +232,10 @@ def _delta_discovery_request(data: bytes) -> DeltaDiscoveryRequest:
     )
 
 
-_known_discovery_request = lru_cache(maxsize=1 << 10)(_discovery_request)
-_known_delta_discovery_request = lru_cache(maxsize=1 << 10)(_delta_discovery_request)
+_short_discovery_request = lru_cache(_SHORT_KNOWN)(_discovery_request)
+_short_delta_discovery_request = lru_cache(_SHORT_KNOWN)(_delta_discovery_request)
+_long_discovery_request = lru_cache(_LONG_KNOWN)(_discovery_request)
+_long_delta_discovery_request = lru_cache(_LONG_KNOWN)(_delta_discovery_request)
 
 _Request = discovery_pb2.DiscoveryRequest | discovery_pb2.DeltaDiscoveryRequest
 
