@@ -164,6 +164,7 @@ class XdsServer:
                 identity = await place.enter_async_context(self._admission.admit(context))
                 if isinstance(data := await first_request(context.read), bytes):
                     connection.open(data, identity)
+                    del data  # an Envoy's first request has 60 KB, of which its list of extensions nearly all
                     self._connect(connection)
                     try:
                         write = partial(self._flow.write, context.write)
