@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from fairlead.server.convergence import Convergence, Progress
 from fairlead.server.counts import Counts
 from fairlead.snapshot.table import Snapshot
 from fairlead.snapshot.types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, ROUTE_CONFIGURATION
+from fairlead.sources.base import Deliver, Update
+from fairlead.sources.files.source import FilesSource
 from fairlead.status import ChangeStatus
 from support.istio import TO_SHOP, gateway, http, service, virtual_service
 from support.server import Server
@@ -87,10 +90,8 @@ async def test_first_median_and_last(tmp_path: Path) -> None:
         assert change.waiting_for == ("slow",)
         assert change.overall.acknowledged == 3
         slow.answers.set()
-        await server.settled()
-        found = server.status().last_change
-        assert found is not None
-        assert (found.proxies, found.waiting, found.refused) == (4, 0, 0)
+        found = await until(lambda: (now := server.status().last_change) and now.waiting == 0 and now, "all have it")
+        assert (found.proxies, found.refused) == (4, 0)
         reach = found.overall
         assert reach.acknowledged == 4
         assert reach.first_ms is not None
@@ -133,6 +134,26 @@ async def test_what_no_proxy_is_told_of_is_no_change(tmp_path: Path) -> None:
         await until(lambda: server.status().objects["Service"] == 2, "it is read")
         await server.settled()
         assert server.status().last_change is None
+
+
+class EarlierSource(FilesSource):
+    """Notices everything 1,000 seconds before it does."""
+
+    async def run(self, deliver: Deliver) -> None:
+        async def tell(update: Update) -> None:
+            await deliver(replace(update, noticed=None if update.noticed is None else update.noticed - 1000))
+
+        await super().run(tell)
+
+
+async def test_a_change_begins_when_its_source_notices_it(tmp_path: Path) -> None:
+    source = EarlierSource([tmp_path], deletion_grace=0.0)
+    async with Server(tmp_path, EDGE, route("/a"), SHOP, source=source) as server, server.client() as client:
+        await client.until(lambda: client.names("rds") and client.names("eds"))
+        await server.settled()
+        change = await changed(server, "1.yaml", route("/b"), proxies=1, waiting=0)
+        assert change.published_ms > 1_000_000
+        assert change.seconds_ago > 1000
 
 
 # --- The rules --------------------------------------------------------------------------------------------------------

@@ -3,8 +3,10 @@
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fairlead.models.istio.virtual_service import VirtualService
@@ -531,3 +533,21 @@ async def test_first_read_lets_the_event_loop_live(tmp_path: Path) -> None:
         counting.cancel()
         assert len(follower.served) == files.parsed == 2000
     assert turns > 20  # at least 20 * SLICE of work on any machine
+
+
+async def test_an_update_tells_when_the_first_of_it_was_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is before it is read, for which a file has to be at rest."""
+    read: list[float] = []
+
+    def read_settled(*arguments: Any, **more: Any) -> Any:
+        read.append(time.monotonic())
+        return settled(*arguments, **more)
+
+    settled = source._read_settled
+    async with following(FilesSource([folder])) as follower:
+        monkeypatch.setattr(source, "_read_settled", read_settled)
+        begun = time.monotonic()
+        (folder / "fresh.yaml").write_bytes(file(route("fresh", "1s")))
+        updates = await follower.until(lambda: "fresh" in follower.timeouts)
+        assert updates[-1].noticed is not None
+        assert begun <= updates[-1].noticed <= read[-1]

@@ -50,7 +50,7 @@ class Hub:
         self._event = asyncio.Event()
         self._updates: list[Update] = []
         self._noticed: float | None = None
-        """When the first of them came."""
+        """When the first of what they tell was noticed."""
         self._arrived: dict[Subscriber, None] = {}
         self._left: dict[Subscriber, None] = {}
         self._streams: dict[Proxy, dict[Subscriber, Group | None]] = {}
@@ -78,7 +78,8 @@ class Hub:
     async def deliver(self, update: Update) -> None:
         """Objects have changed."""
         self._updates.append(update)
-        self._noticed = self._noticed or time.monotonic()
+        noticed = time.monotonic() if update.noticed is None else update.noticed
+        self._noticed = min(noticed, self._noticed or noticed)
         self._event.set()
 
     @property

@@ -25,6 +25,8 @@ class Update:
     """All present problems of the source, not only new ones, with their positions."""
     synced: bool
     """Everything that the source was told to read has been read once. It never turns back to False."""
+    noticed: float | None = None
+    """When the source noticed the first of it: a time of `time.monotonic`. None: just now."""
 
 
 Deliver = Callable[[Update], Awaitable[None]]

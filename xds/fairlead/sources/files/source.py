@@ -8,6 +8,7 @@ do. A writer who renames a finished file into place is safe whatever happens.
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -93,6 +94,8 @@ class FilesSource:
         self._unreadable: Mapping[str, Unreadable] = {}
         self._never_seen = set(self._roots)
         self._synced = False
+        self._noticed: float | None = None
+        """When the first change of the files that have been read since the last update was noticed."""
         self._rescan_at = 0.0
 
     @property
@@ -216,7 +219,8 @@ class FilesSource:
                 if result.wait:
                     self._read_later(path, result.signature, result.wait)
                     continue
-                del self._pending[path]
+                noticed = self._pending.pop(path).noticed
+                self._noticed = min(noticed, self._noticed or noticed)
                 changes[path] = result.content
                 if result.content is None:
                     self._read.pop(path, None)
@@ -259,8 +263,9 @@ class FilesSource:
             self._synced = True
         self._folder.report((*self._watch_faults, *self._keeper.faults))
         update = self._folder.take(_now(), synced=self._synced)
+        noticed, self._noticed = self._noticed, None
         if update is not None:
-            await deliver(update)
+            await deliver(replace(update, noticed=noticed))
         if self._synced:
             self._keeper.keep()
 
