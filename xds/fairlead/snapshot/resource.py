@@ -1,4 +1,4 @@
-"""A resource: encoded once, framed once, versioned by its content."""
+"""A resource: encoded once, versioned by its content."""
 
 from __future__ import annotations
 
@@ -88,12 +88,14 @@ class Resource:
         """Hash of the content, so that all replicas give the same version, before and after a restart."""
         return content_hash(self.body)
 
-    @cached_property
+    # Frames are not kept: a table keeps those that it has joined, which all streams share.
+
+    @property
     def state_of_the_world_frame(self) -> bytes:
         """The resource as an item of `DiscoveryResponse.resources`."""
         return discovery_response_item(self.type_url, self.body)
 
-    @cached_property
+    @property
     def delta_frame(self) -> bytes:
         """The resource as an item of `DeltaDiscoveryResponse.resources`."""
         return delta_discovery_response_item(self.type_url, self.name, self.version, self.body)

@@ -9,7 +9,7 @@ garbage, and Python collects it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.snapshot import wire
@@ -73,8 +73,12 @@ class Part:
     def of(cls, variant: Variant, resources: Iterable[Resource]) -> Part:
         """All these resources in one part."""
         resources = tuple(resources)
-        names = frozenset(resource.name for resource in resources)
-        return cls(resources, names, b"".join(map(variant.frame, resources)))
+        return cls.joined(resources, map(variant.frame, resources))
+
+    @classmethod
+    def joined(cls, resources: Sequence[Resource], frames: Iterable[bytes]) -> Part:
+        """All these resources, whose frames are at hand, in one part."""
+        return cls(tuple(resources), frozenset(resource.name for resource in resources), b"".join(frames))
 
 
 class Table:
@@ -167,15 +171,15 @@ class Table:
 
 
 def _cut(variant: Variant, resources: list[Resource], limit: int | None) -> Iterable[Part]:
+    frames = [variant.frame(resource) for resource in resources]
     start = size = 0
-    for index, resource in enumerate(resources):
-        length = len(variant.frame(resource))
-        if limit is not None and start < index and size + length > limit:
-            yield Part.of(variant, resources[start:index])
+    for index, frame in enumerate(frames):
+        if limit is not None and start < index and size + len(frame) > limit:
+            yield Part.joined(resources[start:index], frames[start:index])
             start, size = index, 0
-        size += length
+        size += len(frame)
     if resources:
-        yield Part.of(variant, resources[start:])
+        yield Part.joined(resources[start:], frames[start:])
 
 
 def _digest(resource: Resource | None) -> int:

@@ -84,11 +84,14 @@ class _Claim(NamedTuple):
         return _place(self.path, self.line, self.document, self.item.root + path, name=name)
 
 
+_NOTHING = frozenset[int]()
+
+
 class _File(NamedTuple):
     documents: tuple[tuple[Document, int], ...] = ()
     """With the line that each begins at."""
     claims: tuple[tuple[ObjectKey, _Claim], ...] = ()
-    broken: frozenset[int] = frozenset()
+    broken: frozenset[int] = _NOTHING
     """Digests of the documents that cannot be read."""
     unreadable: Unreadable | None = None
 
@@ -217,7 +220,8 @@ class Folder:
             ]
             found.append((document, raw.line))
         broken = frozenset(document.digest for document, _ in found if document.broken)
-        self._replace(path, _File(tuple(found), tuple(claims), broken), now)
+        # Empty sets are not one and the same, and there may be a file for each object.
+        self._replace(path, _File(tuple(found), tuple(claims), broken or _NOTHING), now)
 
     def _replace(self, path: str, new: _File, now: float) -> None:
         old = self._files.pop(path, _File())
