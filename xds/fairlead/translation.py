@@ -5,6 +5,9 @@ endpoint assignments by locality, all else by the selection alone. Only what the
 a table: backends of its routes, Secrets of its listeners and clusters.
 """
 
+import itertools
+import operator
+import zlib
 from collections.abc import Hashable, Iterable, Iterator
 from typing import Any
 
@@ -105,19 +108,36 @@ def virtual_host_resources(world: World, selection: Selection, key: VirtualHostK
     return None if leaf is None else render_routes.virtual_host_resource(key.route_table, leaf)
 
 
+_CHUNKS = 64
+"""Parts in which the virtual hosts of a route table are read: an edit reads those of its own part, and joins all parts,
+which takes a tenth of the time of reading thousands."""
+
+
 @derived_index(virtual_host_leaves)
-def hosts_by_table(_world: World, _selection: Selection, key: VirtualHostKey, _leaf: Resource) -> Iterable[str]:
-    """Route table -> its virtual hosts."""
-    return (key.route_table,)
+def _hosts_by_chunk(
+    _world: World, _selection: Selection, key: VirtualHostKey, _leaf: Resource
+) -> Iterable[tuple[str, int]]:
+    return ((key.route_table, zlib.crc32(key.domain.encode()) % _CHUNKS),)
 
 
-@derived_map(virtual_hosts.route_tables)
+@derived_map(_hosts_by_chunk)
+def _chunks(world: World, selection: Selection, chunk: tuple[str, int]) -> tuple[tuple[str, Resource], ...]:
+    """Route table and number of a part -> its virtual hosts, each with its domain."""
+    leaves = virtual_host_leaves(world, selection)
+    keys = sorted(_hosts_by_chunk(world, selection).get(chunk) or ())
+    return tuple((key.domain, leaf) for key in keys if (leaf := leaves.get(key)) is not None)
+
+
+def _sources_of_tables(world: World, selection: Selection) -> tuple[Collection[Any, Any]]:
+    return (_chunks(world, selection),)
+
+
+@derived_map(virtual_hosts.route_tables, reads=_sources_of_tables)
 def route_configurations(world: World, selection: Selection, table: str) -> Resource:
     """RouteConfigurations with all their virtual hosts."""
-    leaves = virtual_host_leaves(world, selection)
-    keys = sorted(hosts_by_table(world, selection).get(table) or ())
-    hosts = [leaf for key in keys if (leaf := leaves.get(key)) is not None]
-    origin = tuple(sorted({key for leaf in hosts for key in leaf.origin}))
+    chunks = (_chunks(world, selection).get((table, number)) or () for number in range(_CHUNKS))
+    hosts = [leaf for _, leaf in sorted(itertools.chain.from_iterable(chunks), key=operator.itemgetter(0))]
+    origin = tuple(dict.fromkeys(key for leaf in hosts for key in leaf.origin))
     return render_routes.route_configuration(RouteTable(table, origin), hosts)
 
 
