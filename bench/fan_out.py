@@ -32,6 +32,7 @@ from bench.measurements import Figure, Row, Series, folder_in_memory
 from bench.servers import CLIENT_CORE, Answers, Server, fairlead, floor, floor_push, on_core
 
 PROXIES = 1000
+FIRST_PROXIES = 300
 ROUTES = 1000
 MANY_ROUTES = 10_000
 SERVICES = 100
@@ -144,11 +145,15 @@ async def _answers(server: Server) -> tuple[Answers, Answers]:
 
 
 async def _connected(fleet: Fleet, server: Server, memory: Figure) -> None:
+    # What the first proxies cost is what it takes to serve any: buffers, tables. Each one after them costs its own.
+    first = _fleet(FIRST_PROXIES)
+    await first.connect(server.address)
     await asyncio.sleep(_IDLE)
     before = server.memory
     await fleet.connect(server.address)
     await asyncio.sleep(_IDLE)
     memory.value = (server.memory - before) / len(fleet.proxies) / 1024
+    await first.disconnect()
 
 
 async def _reconnected(fleet: Fleet, server: Server, series: Series) -> None:
@@ -163,7 +168,7 @@ async def _reconnected(fleet: Fleet, server: Server, series: Series) -> None:
 
 async def measure() -> list[Row]:
     """All rows, each behind its floor."""
-    _allow_files(2 * PROXIES)
+    _allow_files(2 * (FIRST_PROXIES + PROXIES))
     floor_route, floor_endpoint = Changes("the bytes of an edited route"), Changes("the bytes of a changed endpoint")
     route = Changes("one of 1,000 routes edited", floor_route)
     endpoint = Changes("one endpoint changed, 1,000 routes", floor_endpoint)

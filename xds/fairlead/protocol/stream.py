@@ -151,14 +151,11 @@ class Stream(ABC, Generic[RequestT]):
     @property
     def wake_at(self) -> float | None:
         """When `next_response` has to be called at the latest, if nothing else happens: the time that `now` is of."""
-        found = min(
-            (
-                conversation.ledger.wake_at
-                for conversation in self._conversations.values()
-                if conversation.ledger is not None and conversation.free
-            ),
-            default=math.inf,
-        )
+        found = math.inf
+        for conversation in self._conversations.values():
+            ledger = conversation.ledger
+            if ledger is not None and (ledger.kept or ledger.containment is not None) and conversation.free:
+                found = min(found, ledger.wake_at)
         return found if found < math.inf else None
 
     def events(self) -> list[Event]:
