@@ -1,0 +1,60 @@
+"""How responses are written: large ones a few at a time, and none for ever."""
+
+import asyncio
+
+import pytest
+from fairlead.errors import LimitError
+from fairlead.server import flow
+from fairlead.server.flow import Flow
+
+LARGE = 1 << 20
+
+
+class Client:
+    """It takes in what it is sent when it is told to."""
+
+    def __init__(self) -> None:
+        self.reads = asyncio.Event()
+        self.sent = 0
+
+    async def send(self, data: bytes) -> None:
+        self.sent += 1
+        await self.reads.wait()
+
+
+async def test_large_responses_are_encoded_and_written_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "_TURN", 60.0)
+    writes, client, encoded = Flow(), Client(), []
+    tasks = [
+        asyncio.create_task(writes.write(client.send, LARGE, lambda: encoded.append(None) or bytes(LARGE)))  # type: ignore[func-returns-value]
+        for _ in range(20)
+    ]
+    await asyncio.sleep(0.05)
+    assert (len(encoded), client.sent) == (8, 8)
+    small = Client()
+    small.reads.set()
+    assert await writes.write(small.send, 1, lambda: b"1") == 1
+    client.reads.set()
+    assert await asyncio.gather(*tasks) == [LARGE] * 20
+
+
+async def test_slow_clients_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "_TURN", 0.01)
+    writes, slow, quick = Flow(), Client(), Client()
+    quick.reads.set()
+    tasks = [asyncio.create_task(writes.write(slow.send, LARGE, lambda: bytes(LARGE))) for _ in range(20)]
+    await asyncio.wait_for(writes.write(quick.send, LARGE, lambda: bytes(LARGE)), 20)
+    assert slow.sent == 20
+    for task in tasks:
+        task.cancel()
+    assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*tasks, return_exceptions=True))
+
+
+@pytest.mark.parametrize("size", [1, LARGE])
+async def test_a_response_that_is_not_taken_in(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(flow, "WRITE_WITHIN", 0.1)
+    writes = Flow()
+    watching = asyncio.create_task(writes.watch())
+    with pytest.raises(LimitError, match="did not take in a response within"):
+        await asyncio.wait_for(writes.write(Client().send, size, lambda: bytes(size)), 20)
+    watching.cancel()
