@@ -20,7 +20,10 @@ from fairlead.protocol.rules import REMOVAL_WAITS_FOR
 from fairlead.snapshot.limits import NAMES
 from fairlead.snapshot.messages import Node, Response
 from fairlead.snapshot.table import Snapshot
-from fairlead.snapshot.types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT
+from fairlead.snapshot.types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, ROUTE_CONFIGURATION
+
+_FOLLOWED = frozenset({CLUSTER, ROUTE_CONFIGURATION})
+"""Types of which a response can make another type due."""
 
 
 class Stream(ABC, Generic[RequestT]):
@@ -35,6 +38,8 @@ class Stream(ABC, Generic[RequestT]):
         self._only = type_url
         self._snapshot: Snapshot | None = None
         self._conversations: dict[str, Conversation[RequestT]] = {}
+        self.exhausted = False
+        """Whether the response that was taken last was the only one, until something happens."""
         self._nonces = 0
         self._events: list[Event] = []
 
@@ -120,6 +125,7 @@ class Stream(ABC, Generic[RequestT]):
                 if draft is not None:
                     self._nonces += 1
                     self._sent(conversation.type_url, draft)
+                    self.exhausted = len(ready) == 1 and conversation.type_url not in _FOLLOWED
                     return conversation.send(draft, str(self._nonces))
             # What cannot be told counts as told, and may have been what removals of other types waited for.
 

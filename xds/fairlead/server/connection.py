@@ -69,6 +69,8 @@ class Connection(ABC):
         self._write: Write | None = None
         self._writer: asyncio.Task[None] | None = None
         """The task that writes what is due, while something is."""
+        self._more = False
+        """There may be something to write after what is being written."""
         self._deadline: asyncio.TimerHandle | None = None
         self._complete: asyncio.Future[None] | None = None
         """There when the client says no more; done when it has what it asked for."""
@@ -182,7 +184,9 @@ class Connection(ABC):
 
     def _stir(self) -> None:
         """Let what is due be written, unless that is under way."""
-        if self._writer is None and self._reader is not None:
+        if self._writer is not None:
+            self._more = True
+        elif self._reader is not None:
             if (response := self._due()) is None:
                 self._rest()
             else:
@@ -190,7 +194,9 @@ class Connection(ABC):
 
     def _stir_soon(self) -> None:
         """The same, but look only then what is due: when many streams are told at once, the first write is not late."""
-        if self._writer is None and self._reader is not None:
+        if self._writer is not None:
+            self._more = True
+        elif self._reader is not None:
             self._writer = asyncio.get_running_loop().create_task(self._write_due(None))
 
     def _due(self) -> Response | None:
@@ -204,12 +210,14 @@ class Connection(ABC):
     async def _write_due(self, response: Response | None) -> None:
         assert self._write is not None
         try:
-            while (response := response or self._due()) is not None:
+            response = response or self._due()
+            while response is not None:
+                self._more = not self.stream.exhausted
                 began = time.monotonic()
                 self.progress.sending(response.type_url, response.nonce, began)
                 size = await self._write(response.size, partial(self._encode, response))
                 self.progress.counts.sent(response.type_url, size, time.monotonic() - began)
-                response = None
+                response = self._due() if self._more else None
         except Exception as failure:  # noqa: BLE001  # it ends this stream, and is told there
             self._end = failure
         self._writer = None
