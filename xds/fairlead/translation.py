@@ -216,7 +216,11 @@ def _backends_to_reach(
     return cluster_outcomes(world, selection)
 
 
-@derived_map(_backends_to_reach)
+def _sources_of_endpoints(world: World, _selection: Selection, _locality: Locality) -> tuple[Collection[Any, Any], ...]:
+    return endpoints.sources(world)
+
+
+@derived_map(_backends_to_reach, reads=_sources_of_endpoints)
 def endpoint_outcomes(
     world: World, selection: Selection, locality: Locality, backend: Backend
 ) -> Outcome[EndpointAssignment | None] | None:

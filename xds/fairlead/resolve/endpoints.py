@@ -12,8 +12,9 @@ EndpointSlice for each, labelled with its version.
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from fairlead.derive import Index, Input, derived, derived_index
+from fairlead.derive import Collection, Index, Input, derived, derived_index
 from fairlead.intent import Backend, Endpoint, EndpointAssignment, Origin
 from fairlead.models import core
 from fairlead.models.istio.service_entry import Resolution, ServiceEntry
@@ -198,6 +199,11 @@ def _slices_by_service(_world: World, name: ObjectName, item: core.EndpointSlice
     """Service -> its EndpointSlices."""
     service = item.metadata.labels.get(SERVICE_NAME_LABEL)
     return () if service is None else (ObjectName(name.namespace, service),)
+
+
+def sources(world: World) -> tuple[Collection[Any, Any], ...]:
+    """What is large of that which members are gathered from."""
+    return (_slices_by_service(world),)
 
 
 @derived

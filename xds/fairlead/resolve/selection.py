@@ -1,6 +1,7 @@
 """From a proxy to its selection, and from the objects to the proxies that they must be meant for."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from fairlead.derive import Collection, derived, derived_index
 from fairlead.models.core import Protocol, Service, ServicePort
@@ -16,6 +17,11 @@ def selection(world: World, proxy: Proxy) -> Selection:
     if proxy.role is not Role.GATEWAY:
         return Selection(proxy.role, proxy.namespace)
     return _gateway_selection(world, proxy.namespace, proxy.labels)
+
+
+def sources(world: World) -> tuple[Collection[Any, Any], ...]:
+    """What is large of that which selections are computed from."""
+    return _services_by_label(world), _services_by_selector(world)
 
 
 def selection_problems(world: World, proxy: Proxy) -> tuple[Problem, ...]:

@@ -1,12 +1,13 @@
 """The proxies that are connected, and those that are not but should be, as inputs of derived values."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from fairlead.derive import Collection, Graph, Input, derived, derived_index, derived_map
 from fairlead.problems import Problem
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Proxy, Selection, Selector
-from fairlead.resolve.selection import proxies_implied, selection, selection_problems
+from fairlead.resolve.selection import proxies_implied, selection, selection_problems, sources
 from fairlead.world import World
 
 
@@ -24,7 +25,11 @@ class Fleet:
         return self.world.graph
 
 
-@derived_map(lambda fleet: fleet.proxies)
+def _sources(fleet: Fleet) -> tuple[Collection[Any, Any], ...]:
+    return sources(fleet.world)
+
+
+@derived_map(lambda fleet: fleet.proxies, reads=_sources)
 def selections(fleet: Fleet, proxy: Proxy) -> Outcome[Selection]:
     """Each connected proxy -> what applies to it."""
     return Outcome(selection(fleet.world, proxy), selection_problems(fleet.world, proxy))
@@ -40,7 +45,7 @@ def _implied(fleet: Fleet) -> frozenset[Proxy]:
     return frozenset(proxies_implied(fleet.world))
 
 
-@derived_map(_implied)
+@derived_map(_implied, reads=_sources)
 def expected(fleet: Fleet, proxy: Proxy) -> Outcome[Selection] | None:
     """The proxies that Gateways are meant for, as long as none is connected -> what would apply to them.
 
