@@ -81,6 +81,7 @@ REFUSED = sotw("refused: silence until the content changes")
 ALL_THEN_CHANGES = delta("wildcard: all, then only what changes")
 UNKNOWN_DELTA = delta("unknown names are answered, and sent when they come into being")
 UNSUBSCRIBED = delta("unsubscribed names are silent, and forgotten")
+SOAK = Named("test_soak.py", "test_all_end_up_with_the_last_state")
 CONVERGENCE = Named("test_convergence.py", "test_all_proxies_end_up_with_what_a_fresh_one_gets")
 RETURNS = delta("a client that returns: what has changed, what is new, what is gone")
 
@@ -335,7 +336,7 @@ SCENARIOS: dict[int, tuple[str, tuple[Named | Played, ...]]] = {
         ),
     ),
     78: ("all types change again and again while requests come in", (server("changes_of_all_types_cross_requests"),)),
-    79: ("many writers, many streams", (CONVERGENCE,)),
+    79: ("many writers, many streams", (CONVERGENCE, SOAK)),
     80: ("clusters on demand", (delta("on demand beside the wildcard"),)),
     81: ("virtual hosts on demand", (delta("virtual hosts on demand"),)),
     # --- gRPC's own client ---
@@ -349,7 +350,7 @@ SCENARIOS: dict[int, tuple[str, tuple[Named | Played, ...]]] = {
     86: ("a server that is not there", (proxyless("a_server_that_is_not_there_yet"),)),
     87: ("nobody watches any more", (proxyless("a_channel_that_is_closed_leaves_and_returns"),)),
     88: ("one faulty resource", (proxyless("a_resource_that_is_refused"),)),
-    89: ("a client that is slow to read", (ads("a_client_that_does_not_read_does_not_hold_up_the_end"),)),
+    89: ("a client that is slow to read", (ads("a_client_that_does_not_read_does_not_hold_up_the_end"), SOAK)),
 }
 
 PLAYED = [
