@@ -6,6 +6,7 @@ import pytest
 from fairlead.errors import LimitError
 from fairlead.server import flow
 from fairlead.server.flow import Flow
+from support.stack import until
 
 LARGE = 1 << 20
 
@@ -48,6 +49,18 @@ async def test_slow_clients_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
     for task in tasks:
         task.cancel()
     assert all(isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*tasks, return_exceptions=True))
+
+
+async def test_slow_clients_cost_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "_TURN", 0.01)
+    monkeypatch.setattr(flow, "_SLOW_AT_ONCE", 5)
+    writes, slow = Flow(), Client()
+    tasks = [asyncio.create_task(writes.write(slow.send, LARGE, lambda: bytes(LARGE))) for _ in range(30)]
+    await until(lambda: slow.sent == 8 + 5, "as many are under way as may be")
+    await asyncio.sleep(0.05)
+    assert slow.sent == 8 + 5
+    slow.reads.set()
+    assert await asyncio.gather(*tasks) == [LARGE] * 30
 
 
 @pytest.mark.parametrize("size", [1, LARGE])

@@ -14,8 +14,12 @@ _LARGE = 64 << 10
 
 _LARGE_AT_ONCE = 8
 
-_TURN = 0.1
+_TURN = 1.0
 """Seconds that a large response may hold up others: what takes longer has a client that is slow."""
+
+_SLOW_AT_ONCE = 64
+"""Large responses of slow clients that may be under way beside: 300 MB where each has 4 MB. With more of them, memory
+comes first, and others wait."""
 
 
 class Flow:
@@ -27,6 +31,7 @@ class Flow:
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._slow = 0
         self._writing: dict[asyncio.Task[object] | None, float] = {}
         """The tasks that write, and since when; the oldest first."""
         self._late: set[asyncio.Task[object] | None] = set()
@@ -45,7 +50,13 @@ class Flow:
             except asyncio.CancelledError:
                 writing.cancel()
                 raise
-        return await writing
+            if writing.done() or self._slow >= _SLOW_AT_ONCE:
+                return await writing
+        self._slow += 1
+        try:
+            return await writing
+        finally:
+            self._slow -= 1
 
     async def _write(self, send: Callable[[bytes], Awaitable[None]], data: bytes) -> int:
         # A timeout for each write would cost as much as the rest of it: `watch` looks at all of them.
