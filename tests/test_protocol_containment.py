@@ -112,6 +112,11 @@ class Client:
             names = self.names.get(type_url, ())
             self.stream.receive(DiscoveryRequest(type_url, names=names, nonce=response.nonce, error=error))
 
+    def ask(self, type_url: str, *, subscribe: tuple[str, ...] = (), unsubscribe: tuple[str, ...] = ()) -> None:
+        assert isinstance(self.stream, DeltaStream)
+        self.stream.receive(DeltaDiscoveryRequest(type_url, subscribe=subscribe, unsubscribe=unsubscribe))
+        self.settle()
+
     def bodies(self, response: Response) -> dict[str, bytes]:
         frames = b"".join(response.frames)
         if self.variant is Variant.DELTA:
@@ -298,6 +303,56 @@ def test_a_client_that_refuses_everything_is_left_alone_soon(variant: Variant) -
     client.put(*(resource(SECRET, name, "bad") for name in names))
     assert client.refusals <= MOST_REFUSALS + 11, "the groups that are left are tried once each"
     assert len(client.contained(SECRET)) == len(names)
+
+
+@BOTH
+@pytest.mark.parametrize("type_url", [ROUTE_CONFIGURATION, LISTENER])
+def test_a_client_that_refuses_all_items_is_left_alone_soon(variant: Variant, type_url: str) -> None:
+    client = Client(variant, type_url, names={ROUTE_CONFIGURATION: ("R",)})
+    bad = composed(type_url, "R", dict.fromkeys(hosts(500), "bad"))
+    client.put(bad)
+    assert client.refusals <= MOST_REFUSALS + 9, "the groups that are left are tried once each"
+    assert len(client.contained(type_url)) == 500
+    client.stream.events()
+    assert len(bad._variants) <= 1, "what was tried is not kept"
+
+
+# --- The client changes its mind meanwhile ----------------------------------------------------------------------------
+
+
+def test_what_is_refused_after_it_is_not_wanted_any_more_holds_nobody_up() -> None:
+    client = Client(Variant.DELTA, SECRET)
+    client.snapshot.tables[SECRET].update(
+        {name: resource(SECRET, name, content) for name, content in (("a", "bad"), ("b", "1"))}
+    )
+    client.stream.receive(DeltaDiscoveryRequest(SECRET, subscribe=("a", "b")))
+    response = client.stream.next_response(client.now)
+    assert response is not None
+    client.stream.receive(DeltaDiscoveryRequest(SECRET, unsubscribe=("a",)))
+    client.answer(response)
+    client.settle()
+    assert client.has[SECRET].keys() == {"b"}
+    assert client.contained(SECRET) == []
+    assert client.state(SECRET) is SyncState.SYNCED
+
+
+@pytest.mark.parametrize("reason", ["it is as it was", "it is not wanted"])
+def test_who_waits_is_tried_although_there_is_nobody_on_trial_any_more(reason: str) -> None:
+    client = Client(Variant.DELTA, SECRET)
+    client.ask(SECRET, subscribe=("a", "b", "c"))
+    client.put(*(resource(SECRET, name, "1") for name in "abc"))
+    changed = [resource(SECRET, name, content) for name, content in (("a", "2"), ("b", "2"), ("c", "bad"))]
+    client.snapshot.tables[SECRET].update({each.name: each for each in changed})
+    client.stream.changed(client.now)
+    response = client.stream.next_response(client.now)
+    assert response is not None
+    client.answer(response)  # it is refused, and `a` is on trial
+    if reason == "it is as it was":
+        client.put(resource(SECRET, "a", "1"))
+    else:
+        client.ask(SECRET, unsubscribe=("a",))
+    assert client.has[SECRET]["b"] == resource(SECRET, "b", "2").body
+    assert client.contained(SECRET) == [("c", None)]
 
 
 def test_a_client_that_comes_back_with_something_unknown_keeps_it() -> None:

@@ -219,7 +219,8 @@ class Machine(RuleBasedStateMachine):
         entitled = {*account.asked, *account.may, *account.follows}
         for name, content in resources.items():
             if name in entries:
-                assert name in entitled or name.removesuffix("/*") in account.introduced
+                told_again = self.has_been_accused(account, name)
+                assert name in entitled or told_again or name.removesuffix("/*") in account.introduced
                 continue
             assert account.wants(name) or name in account.unasked
             current = table.get(name)
@@ -307,6 +308,8 @@ class Machine(RuleBasedStateMachine):
             account.last_refused = refuse
             if refuse:
                 account.refused |= {name for name, _ in account.unanswered.resources}
+                if account.before and type_url not in NAMED_IN_REFUSALS:
+                    account.may |= {*account.unanswered.removed, *account.unanswered.errors}  # told once more
                 self.take_back(type_url, account)
         account.unanswered = None
         self.request(type_url, account, ERROR if refuse else None)
@@ -378,7 +381,12 @@ class Machine(RuleBasedStateMachine):
         for type_url, account in self.accounts.items():
             assert self.difference(type_url, account) == {}, type_url
             assert not account.asked
-            assert not {name for name in account.follows if name in self.snapshot.tables[type_url]}
+            table = self.snapshot.tables[type_url]
+            assert not {
+                name
+                for name in account.follows
+                if (found := table.get(name)) and not self.is_accused(account, name, found)
+            }
             assert not {table for table in account.waits_for if not any(n.startswith(f"{table}/") for n in account.has)}
             if type_url in status and status[type_url].state is not SyncState.NOT_SENT:
                 rejected = status[type_url].state is SyncState.REJECTED

@@ -79,9 +79,13 @@ class Containment:
         """What the client accepted last, of the names that have guilty or suspected units."""
         self._newest: dict[str, Resource] = {}
         """What there is under these names."""
+        self._against: dict[str, set[Unit]] = {}
+        """Their guilty and suspected units."""
         self._guilty: dict[Unit, Contained] = {}
-        self._suspects: list[frozenset[Unit]] = []
+        self._suspects: list[set[Unit]] = []
         """In groups; the first one is on trial, the others wait."""
+        self._tried = True
+        """Whether the first group is offered already."""
         self._inseparable: set[frozenset[Unit]] = set()
         """Groups of which a part makes no difference without the rest."""
         self._retries: dict[str, _Retry] = {}
@@ -118,7 +122,8 @@ class Containment:
     ) -> Mapping[str, Held]:
         """The client has refused `sent`. `new`: the names of what was new to it; `before`: what it held, if anything.
 
-        Returns the names of which it has to be decided anew what is offered, and what the client holds of them.
+        Returns the names of which it has to be decided anew what is offered, and what the client holds of them. After
+        that, `next_trial` has to be called.
         """
         if not self._suspects:
             self._refusals = 0
@@ -135,13 +140,16 @@ class Containment:
             groups = [accused]
         for group in groups:
             self._accuse(group, before, error)
-        return {**{resource.name: self._held[resource.name] for group in groups for resource in group}, **self._try()}
+        return {resource.name: self._held[resource.name] for group in groups for resource in group}
 
     def _leave(self, accused: Iterable[Resource], error: ErrorDetail) -> Mapping[str, Held]:
         """Which of them are meant is not known, nor what the client holds now."""
         for resource in accused:
-            self._held[resource.name], self._newest[resource.name] = UNKNOWN, resource
+            self._held[resource.name] = UNKNOWN
+            self._newest.setdefault(resource.name, resource)
             unit = Unit(resource.name, None, resource.version)
+            self._drop(self._against.setdefault(resource.name, set()) - self._guilty.keys())
+            self._against[resource.name].add(unit)
             self._convict({unit: Contained(resource.name, None, resource.origin, error)})
         return {}
 
@@ -154,7 +162,8 @@ class Containment:
         for resource in group:
             held = before.get(resource.name)
             held = self._held.setdefault(resource.name, UNKNOWN if held is None and self._returning else held)
-            self._newest[resource.name] = resource
+            self._newest.setdefault(resource.name, resource)  # what was sent may be a stand-in
+            against = self._against.setdefault(resource.name, set())
             units = self._units_at_fault(resource, held, error)
             self._pardoned.difference_update(units)
             if _is_about_machine(error):
@@ -162,13 +171,15 @@ class Containment:
             for unit, origin in units.items():
                 if unit not in self._guilty:
                     accused[unit] = Contained(unit.resource, unit.item, origin, error)
-        self._acquit(accused)
+            self._acquit(against & accused.keys())
+            against.update(units)
         if len(accused) <= 1 or self._refusals >= MOST_REFUSALS or frozenset(accused) in self._inseparable:
             self._convict(accused)
         else:
             sorted_units = sorted(accused, key=lambda unit: (unit.resource, unit.item or "", unit.version))
             middle = len(sorted_units) // 2
-            self._suspects[:0] = [frozenset(sorted_units[:middle]), frozenset(sorted_units[middle:])]
+            self._suspects[:0] = [set(sorted_units[:middle]), set(sorted_units[middle:])]
+            self._tried = False
 
     def _units_at_fault(self, resource: Resource, held: Held, error: ErrorDetail) -> dict[Unit, tuple[ObjectKey, ...]]:
         """The units of a refused resource of which at least one is at fault, for a client that holds `held`."""
@@ -188,46 +199,56 @@ class Containment:
         """The client has taken in `sent`; returns the same as `refuse`."""
         known = [resource for resource in sent if resource.name in self._held]
         self._clear(known)
-        return {**{resource.name: resource for resource in known}, **self._try()}
+        return {resource.name: resource for resource in known}
 
-    def _try(self) -> dict[str, Held]:
-        """The names that have units on trial."""
-        while self._suspects:
+    def next_trial(self) -> Mapping[str, Held]:
+        """If others are on trial than before: the names that have units among them; returns the same as `refuse`.
+
+        To be called when what there is under the names that were returned before is known (`follow`).
+        """
+        while self._suspects and not self._tried:
+            self._tried = True
             tried = {name: self._held[name] for name in {unit.resource for unit in self._suspects[0]}}
             if any(_differ(self.offer(self._newest[name]), held) for name, held in tried.items()):
                 return tried
             # By themselves they make no difference, such as what surrounds no items.
             first, *others = self._suspects
-            self._suspects = [first | others[0], *others[1:]] if others else []
-            self._inseparable.update(self._suspects[:1])
             if not others:
-                for name in tried:
-                    self._forget(name)
+                self._drop(first)
+                return tried
+            self._suspects = [first | others[0], *others[1:]]
+            self._inseparable.add(frozenset(self._suspects[0]))
+            self._tried = False
         return {}
 
     def _clear(self, accepted: Iterable[Resource]) -> None:
         for resource in accepted:
             if resource.name in self._held:
-                units = _units(resource)
                 self._held[resource.name] = resource
-                self._acquit(units.keys())
-                self._absolve(self._guilty.keys() & units.keys())
+                self._drop({unit for unit in self._against[resource.name] if _is_of(unit, resource)})
                 self._forget(resource.name)
 
-    def _absolve(self, units: Iterable[Unit]) -> None:
+    def _drop(self, units: Collection[Unit]) -> None:
+        """There is nothing against them any more."""
         for unit in units:
-            del self._guilty[unit]
+            self._against[unit.resource].discard(unit)
+            self._guilty.pop(unit, None)
             self._pardoned.discard(unit)
+        self._acquit(units)
 
     def _acquit(self, units: Collection[Unit]) -> None:
-        self._suspects = [left for group in self._suspects if (left := group.difference(units))]
+        if units and self._suspects:
+            first = self._suspects[0]
+            for group in self._suspects:
+                group.difference_update(units)
+            self._suspects = [group for group in self._suspects if group]
+            self._tried = self._tried and bool(first)
 
     def _forget(self, name: str) -> None:
         """If nothing is held against it any more."""
-        if not any(unit.resource == name for group in (self._guilty, *self._suspects) for unit in group):
-            self._held.pop(name, None)
-            self._newest.pop(name, None)
-            self._retries.pop(name, None)
+        if not self._against[name]:
+            for known in (self._held, self._newest, self._against, self._retries):
+                known.pop(name, None)
 
     # --- Time passes ---
 
@@ -244,7 +265,7 @@ class Containment:
                 retry.at = now + retry.delay
             elif retry.at <= now:
                 retry.at, retry.delay = math.inf, min(2 * retry.delay, LAST_RETRY)
-                self._pardoned.update(unit for unit in self._guilty if unit.resource == name)
+                self._pardoned.update(self._against[name] & self._guilty.keys())
                 found[name] = self._held[name]
         return found
 
@@ -253,17 +274,9 @@ class Containment:
     def follow(self, name: str, resource: Resource | None) -> None:
         """The resource of that name is this one from now on, or gone: what others were accused of is of no account."""
         if name in self._held:
-            units = _units(resource) if resource is not None else {}
             if resource is not None:
                 self._newest[name] = resource
-            outdated = {
-                unit
-                for group in (self._guilty, *self._suspects)
-                for unit in group
-                if unit.resource == name and unit not in units
-            }
-            self._acquit(outdated)
-            self._absolve(self._guilty.keys() & outdated)
+            self._drop({unit for unit in self._against[name] if resource is None or not _is_of(unit, resource)})
             self._forget(name)
 
     def leaves_alone(self, resource: Resource) -> bool:
@@ -287,19 +300,22 @@ class Containment:
             if last is None:
                 return None
             frame = last
-        blocked = [item for item in composition.items if self._is_blocked(Unit(resource.name, item.name, item.version))]
+        blocked = {
+            unit.item: last.by_name.get(unit.item) if last is not None else None
+            for unit in self._against[resource.name]
+            if unit.item is not None and _is_of(unit, resource) and self._is_blocked(unit)
+        }
         if not blocked and frame is None:
             return resource
-        accepted = {item.name: item for item in last.items} if last is not None else {}
-        found = resource.with_items({item.name: accepted.get(item.name) for item in blocked}, frame)
+        found = resource.with_items(blocked, frame)
         if self._type_url in NEEDS_ITEMS and found.composition is not None and not found.composition.items:
             return held
         return found
 
     def _is_blocked(self, unit: Unit) -> bool:
-        return (unit in self._guilty and unit not in self._pardoned) or any(
-            unit in group for group in self._suspects[1:]
-        )
+        if unit in self._guilty:
+            return unit not in self._pardoned
+        return unit in self._against[unit.resource] and unit not in self._suspects[0]
 
 
 def _units(resource: Resource) -> dict[Unit, tuple[ObjectKey, ...]]:
@@ -310,6 +326,15 @@ def _units(resource: Resource) -> dict[Unit, tuple[ObjectKey, ...]]:
         units[Unit(resource.name, None, composition.frame_version)] = resource.origin
         units |= {Unit(resource.name, item.name, item.version): item.origin for item in composition.items}
     return units
+
+
+def _is_of(unit: Unit, resource: Resource) -> bool:
+    # Whether it is one of `_units(resource)`.
+    composition = resource.composition
+    if unit.item is None:
+        return unit.version in (resource.version, composition.frame_version if composition is not None else None)
+    item = composition.by_name.get(unit.item) if composition is not None else None
+    return item is not None and item.version == unit.version
 
 
 def _is_about_machine(error: ErrorDetail) -> bool:

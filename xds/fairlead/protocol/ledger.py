@@ -245,7 +245,7 @@ class Ledger:
             self._reconsider(self.containment, self.containment.accept(sent))
 
     def retry(self, now: float) -> None:
-        """Offer again what only the client's machine was against, if it is time."""
+        """Offer what may be tried now: what only the client's machine was against, if it is time, and who is next."""
         if self.containment is not None:
             self._reconsider(self.containment, self.containment.retry(now))
 
@@ -256,8 +256,17 @@ class Ledger:
         return min(retry_at, *(kept.until for kept in self.kept.values())) if self.kept else retry_at
 
     def _reconsider(self, containment: Containment, names: Mapping[str, Held]) -> None:
+        self._judge_all(containment, names)
+        while trial := containment.next_trial():
+            self._judge_all(containment, trial)
+        if containment.empty:
+            self.containment = None
+
+    def _judge_all(self, containment: Containment, names: Mapping[str, Held]) -> None:
+        changed = self._mark.before()
         for name, held in names.items():
             if name not in self.subscription:
+                containment.follow(name, None)
                 continue
             self._judge(containment, name)
             resource = self.table.get(name)
@@ -274,8 +283,8 @@ class Ledger:
                 self.behind[name] = held
             elif offered is None and name in self.subscription.names and self.table.type_url not in NAMED_IN_REFUSALS:
                 self.ask(frozenset({name}))  # what refers to it waits to be told that there is nothing
-        if containment.empty:
-            self.containment = None
+            elif name in changed:
+                self.behind[name] = held  # the table has something else than when the client was last in step
 
     def _judge(self, containment: Containment, name: str) -> None:
         """Find out what the client is offered under that name."""

@@ -98,6 +98,8 @@ class Stream(ABC, Generic[RequestT]):
         for conversation in self._conversations.values():
             if conversation.ledger is not None:
                 put_off = conversation.ledger.glance(now)
+                if conversation.ledger.containment is not None and conversation.free:
+                    conversation.ledger.retry(now)
                 found = found or (conversation.free and (put_off or conversation.waiting))
         return found
 

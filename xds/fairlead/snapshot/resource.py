@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from weakref import WeakValueDictionary
 
 from fairlead.problems import ObjectKey
 from fairlead.snapshot import wire
@@ -31,6 +32,11 @@ class Composition:
     def frame_version(self) -> str:
         """Hash of all but the items."""
         return content_hash(self.head + self.tail)
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Resource]:
+        """The items by their names."""
+        return {item.name: item for item in self.items}
 
     @property
     def body(self) -> bytes:
@@ -66,7 +72,7 @@ class Resource:
         """The resource with other items under these names; without those that are None.
 
         With `frame`, all but the items is as there. Whoever asks for the same gets the same object: a fleet that
-        refuses an item refuses it a thousand times.
+        refuses an item refuses it a thousand times. As long as somebody has it: each trial makes another one.
         """
         if self.composition is None:
             raise ValueError(f"{self.name} has no items")
@@ -80,8 +86,8 @@ class Resource:
         return found
 
     @cached_property
-    def _variants(self) -> dict[tuple[str, frozenset[tuple[str, str | None]]], Resource]:
-        return {}
+    def _variants(self) -> WeakValueDictionary[tuple[str, frozenset[tuple[str, str | None]]], Resource]:
+        return WeakValueDictionary()
 
     @cached_property
     def version(self) -> str:
