@@ -262,6 +262,20 @@ def test_clusters_at_fault_are_named_and_the_others_are_taken_in(variant: Varian
 
 
 @BOTH
+@pytest.mark.parametrize("content", ["1", "2"])
+def test_what_the_fault_of_another_mentions_is_not_at_fault(variant: Variant, content: str) -> None:
+    client = Client(variant, CLUSTER)
+    client.put(resource(CLUSTER, "a", "1"), resource(CLUSTER, "b", "1"))
+    client.environment = "unknown cluster 'b'"
+    client.put(resource(CLUSTER, "a", "bad"), resource(CLUSTER, "b", content))
+    client.put(resource(CLUSTER, "c", "1"))
+    assert client.has[CLUSTER] == {
+        name: resource(CLUSTER, name, content).body for name, content in (("a", "1"), ("b", content), ("c", "1"))
+    }
+    assert client.contained(CLUSTER) == [("a", None)]
+
+
+@BOTH
 def test_a_route_configuration_that_was_never_accepted_is_told_to_be_empty(variant: Variant) -> None:
     """A listener that waits for it would not open otherwise."""
     client = Client(variant, ROUTE_CONFIGURATION, names=ROUTES)

@@ -309,7 +309,12 @@ class Machine(RuleBasedStateMachine):
             if refuse:
                 account.refused |= {name for name, _ in account.unanswered.resources}
                 if account.before and type_url not in NAMED_IN_REFUSALS:
-                    account.may |= {*account.unanswered.removed, *account.unanswered.errors}  # told once more
+                    got = account.unanswered  # what it told of what is not there is told once more
+                    account.may |= {
+                        *got.removed,
+                        *got.errors,
+                        *(name for name, held in got.resources if held == "empty"),
+                    }
                 self.take_back(type_url, account)
         account.unanswered = None
         self.request(type_url, account, ERROR if refuse else None)

@@ -34,6 +34,8 @@ that another process has: at first, and at most, for each time takes twice as lo
 UNKNOWN = ""
 """The version of which it is not known, or does not matter, which one the client holds."""
 
+_WITHIN_NAME, _NAME_GOES_ON = re.compile(r"[\w.|/~-]"), re.compile(r"[\w|/~-]|\.\w")
+
 Held = Resource | str | None
 """What a client holds under a name: a resource, the version of one whose content is not known here, or nothing."""
 
@@ -131,11 +133,12 @@ class Containment:
         self._refusals += 1
         accused = [resource for resource in sent if resource.name in new]
         if self._type_url in NAMED_IN_REFUSALS:
-            named = [resource for resource in sent if _is_named(resource.name, error.message)]
+            named = _named([resource.name for resource in sent], error.message)
             if not named:
                 return self._leave(accused, error)
-            self._clear(resource for resource in accused if resource not in named)
-            groups = [[resource] for resource in named]
+            # What the client has had all the time may be named as well, but the response cannot have brought the fault.
+            self._clear(resource for resource in accused if resource.name not in named)
+            groups = [[resource] for resource in accused if resource.name in named]
         else:
             groups = [accused]
         for group in groups:
@@ -346,6 +349,19 @@ def _differ(offered: Resource | None, held: Held) -> bool:
     return version != (offered and offered.version)
 
 
-def _is_named(name: str, text: str) -> bool:
+def _named(names: Iterable[str], text: str) -> frozenset[str]:
+    # Envoy says `<name>: <what is wrong with it>`, and that may mention others.
+    names = [name for name in names if name in text]
+    return frozenset(name for name in names if _is_named(name, text, ": ")) or frozenset(
+        name for name in names if _is_named(name, text, "")
+    )
+
+
+def _is_named(name: str, text: str, then: str) -> bool:
     # Not as a part of another name.
-    return re.search(rf"(?<![\w.|/~-]){re.escape(name)}(?![\w|/~-]|\.\w)", text) is not None
+    at = text.find(name + then)
+    while at >= 0:
+        if not (at and _WITHIN_NAME.match(text, at - 1)) and not _NAME_GOES_ON.match(text, at + len(name)):
+            return True
+        at = text.find(name + then, at + 1)
+    return False
