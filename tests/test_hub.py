@@ -153,6 +153,7 @@ async def test_a_stream_may_leave_while_its_tables_are_computed(monkeypatch: pyt
     async with working(EDGE, ROUTE, SHOP) as (made, _, log):
         leaves, stays = Stream(proxy(namespace="late")), Stream(proxy())
         monkeypatch.setattr(hub, "_SLICE", 0.0)
+        monkeypatch.setattr(hub, "_RETURN_WITHIN", 0.0)
         computed = translation.resource_maps
 
         def leave(*arguments: Any) -> Any:
@@ -170,7 +171,8 @@ async def test_a_stream_may_leave_while_its_tables_are_computed(monkeypatch: pyt
         assert log == []
 
 
-async def test_what_nobody_uses_is_forgotten() -> None:
+async def test_what_nobody_uses_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "_RETURN_WITHIN", 0.0)
     texts = [virtual_service(f"v{n}", f"http: [{{{TO_SHOP}}}]", hosts=f"h{n}.example.com") for n in range(20)]
     async with working(EDGE, SHOP, *texts) as (made, _, _):
         keeper = Stream(proxy())
@@ -319,6 +321,38 @@ async def test_streams_that_come_all_the_while_do_not_make_a_new_group_start_ove
         made.connect(next(coming))
         await until(lambda: streams[0].offers, "the first one is offered something")
         assert notes[:2] == ["computing", "0 offered"]
+
+
+async def test_what_proxies_had_is_kept_up_to_date_for_their_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with working(EDGE, ROUTE, SHOP) as (made, source, _):
+        monkeypatch.setattr(hub, "_RETURN_WITHIN", 3600.0)
+        first, second = (Stream(proxy(bind_address="127.0.0.9")) for _ in range(2))
+        made.connect(first)
+        await settled(made)
+        (group,) = made.groups
+        made.disconnect(first)
+        await source.tell(service("shop", "{port: 81}"))
+        await settled(made)
+        computed = dict(made.world.graph.computed)
+        made.connect(second)
+        await settled(made)
+        assert second.offers == [group.snapshot]
+        assert second.names(types.CLUSTER) == {"outbound|81||shop.edge.svc.cluster.local"}
+        again = {name for name, times in made.world.graph.computed.items() if times > computed.get(name, 0)}
+        assert again <= {"selections"}
+
+        monkeypatch.setattr(hub, "_MOST_ABANDONED", 1)
+        made.disconnect(second)
+        made.connect(third := Stream(proxy(bind_address="127.0.0.10")))
+        await settled(made)
+        made.disconnect(third)
+        await until(lambda: [found.key.bind_address for found in made.groups] == ["127.0.0.10"], "the last one is kept")
+
+        monkeypatch.setattr(hub, "_RETURN_WITHIN", 0.05)
+        made.connect(third)
+        await settled(made)
+        made.disconnect(third)
+        await until(lambda: not list(made.groups), "they have not come back, so nothing is kept")
 
 
 def test_a_group_whose_computing_was_given_up_is_kept() -> None:

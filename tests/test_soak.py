@@ -19,6 +19,7 @@ import pytest
 from fairlead.protocol import ledger
 from fairlead.protocol.conversation import Conversation
 from fairlead.protocol.stream import Stream
+from fairlead.server import hub
 from fairlead.server.connection import Connection
 from support.envoy_model import EnvoyModel
 from support.server import Server
@@ -204,6 +205,12 @@ async def soak(folder: Path, *, streams: int, seconds: float, seed: int) -> None
 def short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy that has refused something holds up removals for that long."""
     monkeypatch.setattr(ledger, "REMOVAL_PATIENCE", 1.0)
+
+
+@pytest.fixture(autouse=True)
+def short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What proxies had is kept for their return for that long."""
+    monkeypatch.setattr(hub, "_RETURN_WITHIN", 0.0)
 
 
 @pytest.mark.timeout(240)

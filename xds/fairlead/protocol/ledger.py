@@ -74,8 +74,8 @@ class Ledger:
         self._keeps = table.type_url in REMOVAL_WAITS_FOR
         self._mark = table.mark
         self._put_off = False
-        self.due = table.names() if subscription.wildcard else _NOTHING
-        if subscription.names:
+        self.due = table.names() if subscription.wildcard else subscription.names
+        if subscription.wildcard and subscription.names:
             self.due = shared(self.due | subscription.names)
         if claims:
             self.due = shared(self.due.difference(claims))

@@ -165,12 +165,12 @@ class Groups:
                 self.unfilled.pop(group, None)
         return changed
 
-    def drop_unused(self, unfinished: Set[Group]) -> Iterator[None]:
+    def drop_unused(self, in_use: Set[Group]) -> Iterator[None]:
         """Forget the groups without members, and the tables that only they had, in small steps.
 
-        Those that are `unfinished` stay: they will have members.
+        Those that are `in_use` stay: they will have members, or have them again.
         """
-        for group in [group for group in self if not group.members and group not in unfinished]:
+        for group in [group for group in self if not group.members and group not in in_use]:
             del self._groups[group.key]
             self.unfilled.pop(group, None)
             for feed in group.feeds:

@@ -26,6 +26,13 @@ from fairlead.server.problems import ProblemCounts, Problems
 from fairlead.sources.base import Source, Update
 from fairlead.world import World
 
+_RETURN_WITHIN = 60.0
+"""Seconds for which what proxies had is kept up to date after the last of them has left: when a connection is lost,
+they all come back at once."""
+
+_MOST_ABANDONED = 16
+"""How many groups of proxies are kept so: those that were left last."""
+
 _SLICE = 0.01
 """Seconds of computing between which the event loop lives."""
 
@@ -59,6 +66,8 @@ class Hub:
         """Streams that are new, or whose selection has changed."""
         self._regrouped = True
         """Groups have won or lost members since problems were last told."""
+        self._abandoned: dict[Group, float] = {}
+        """Groups whose last member has left, and until when they are kept: a time of the event loop."""
         self._unfinished: set[Group] = set()
         """New groups whose computing was given up for something more urgent."""
         self._busy = False
@@ -174,10 +183,29 @@ class Hub:
             if group is not None:
                 group.members.discard(subscriber)
                 self._regrouped = True
+                if not group.members:
+                    self._keep_for_a_while(group)
             if not streams:
                 self._streams.pop(subscriber.proxy, None)
                 self._fleet.proxies.delete(subscriber.proxy)
             self._homeless.pop(subscriber, None)
+
+    def _keep_for_a_while(self, group: Group) -> None:
+        loop = asyncio.get_running_loop()
+        self._abandoned.pop(group, None)
+        self._abandoned[group] = loop.time() + _RETURN_WITHIN
+        loop.call_later(_RETURN_WITHIN, self._look_at_groups)
+
+    def _look_at_groups(self) -> None:
+        self._regrouped = True
+        self._event.set()
+
+    def _in_use(self) -> set[Group]:
+        """The groups without members that are not to be dropped yet."""
+        now = asyncio.get_running_loop().time()
+        awaited = [item for item in self._abandoned.items() if item[1] > now and not item[0].members]
+        self._abandoned = dict(awaited[-_MOST_ABANDONED:])
+        return self._unfinished | self._abandoned.keys()
 
     def _moves(self) -> list[tuple[Subscriber, Group]]:
         """The groups that streams without one, or with another one, belong to."""
@@ -222,7 +250,7 @@ class Hub:
             if self._regrouped or self._groups.unfilled:
                 # Only now, for proxies that are expected once more have a use for what those that left had.
                 self._regrouped = False
-                await self._in_slices(self._groups.drop_unused(self._unfinished))
+                await self._in_slices(self._groups.drop_unused(self._in_use()))
         await self._in_slices(self._problems.tell())
         return True
 
