@@ -263,7 +263,7 @@ class Machine(RuleBasedStateMachine):
             for name in gone:
                 account.has.pop(name, None)
         new = {name for name in changed if name in account.asked or before.get(name, "empty") == "empty"}
-        self.follow(got.type_url, changed, new)
+        self.follow(got.type_url, changed, {name for name in new if resources[name] != "empty"})
         account.waits_for = {table for table in account.waits_for if not any(n.startswith(f"{table}/") for n in told)}
         for answered in (account.asked, account.may, account.follows, account.refused):
             answered.difference_update(told)

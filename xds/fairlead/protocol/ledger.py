@@ -279,10 +279,11 @@ class Ledger:
             if resource is not None and containment.leaves_alone(resource):
                 continue
             offered = self.get(name)
-            if _version(held) != _version(offered):
+            named = name in self.subscription.names and self.table.type_url not in NAMED_IN_REFUSALS
+            if held is None and named:
+                self.ask(frozenset({name}))  # what refers to it waits, be it to be told that there is nothing
+            elif _version(held) != _version(offered):
                 self.behind[name] = held
-            elif offered is None and name in self.subscription.names and self.table.type_url not in NAMED_IN_REFUSALS:
-                self.ask(frozenset({name}))  # what refers to it waits to be told that there is nothing
             elif name in changed:
                 self.behind[name] = held  # the table has something else than when the client was last in step
 
