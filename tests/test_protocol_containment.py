@@ -57,6 +57,10 @@ class Client:
         self.connect()
 
     def connect(self, *, returning: bool = False) -> None:
+        self.connect_without_answers(returning=returning)
+        self.settle()
+
+    def connect_without_answers(self, *, returning: bool = False) -> None:
         self.nonces = dict.fromkeys(self.types, "")
         self.stream = DeltaStream() if self.variant is Variant.DELTA else StateOfTheWorldStream()
         self.stream.offer(self.snapshot, self.now)
@@ -68,7 +72,6 @@ class Client:
             else:
                 version = "some" if returning else ""
                 self.stream.receive(DiscoveryRequest(type_url, names=names, version=version))
-        self.settle()
 
     def put(self, *resources: Resource) -> None:
         """Change the tables, and let the client and the server come to rest."""
@@ -348,6 +351,24 @@ def test_what_is_refused_after_it_is_not_wanted_any_more_holds_nobody_up() -> No
     assert client.has[SECRET].keys() == {"b"}
     assert client.contained(SECRET) == []
     assert client.state(SECRET) is SyncState.SYNCED
+
+
+@BOTH
+def test_a_client_that_waits_is_told_when_what_it_refused_is_gone(variant: Variant) -> None:
+    client = Client(variant, ROUTE_CONFIGURATION)
+    table = client.snapshot.tables[ROUTE_CONFIGURATION]
+    table.update({"R": resource(ROUTE_CONFIGURATION, "R", "bad")})
+    client.names = ROUTES
+    client.connect_without_answers()
+    response = client.stream.next_response(client.now)
+    assert response is not None
+    table.update({"R": resource(ROUTE_CONFIGURATION, "R", "1")})
+    client.stream.changed(client.now)
+    client.answer(response)
+    table.update({"R": None})
+    client.stream.changed(client.now)
+    client.settle()
+    assert client.has[ROUTE_CONFIGURATION] == {"R": resource(ROUTE_CONFIGURATION, "R", "empty").body}
 
 
 @pytest.mark.parametrize("reason", ["it is as it was", "it is not wanted"])
