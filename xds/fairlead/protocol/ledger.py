@@ -206,16 +206,17 @@ class Ledger:
 
     def _note(self, name: str, before: Resource | None, now: float) -> None:
         # That the table had `before` under that name, when the client was in step but for the exceptions.
-        before = self.instead.get(name, before)
+        before, unknown = self.instead.get(name, before), False
         if self.containment is not None:
+            unknown = before is not None and self.containment.leaves_alone(before)
             self._judge(self.containment, name)
         if name in self.due:
             return
         current, kept = self._offer(name), self.kept.pop(name, None)
         if kept is not None:
             before = kept.resource
-        held = self.behind.pop(name, before)
-        if current is None and before is not None and held is not None and self._keeps:
+        held = self.behind.pop(name, UNKNOWN if unknown else before)
+        if current is None and before is not None and held is not None and self._keeps and not unknown:
             self.kept[name] = kept or Kept(before, now + REMOVAL_PATIENCE)
             current = before
         if _version(held) != _version(current):
