@@ -407,4 +407,4 @@ def test_any_interleaving_converges() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_very_many_interleavings_converge() -> None:
-    _run(examples=3000, steps=50)
+    _run(examples=1000, steps=50)
