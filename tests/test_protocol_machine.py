@@ -133,6 +133,8 @@ class Machine(RuleBasedStateMachine):
         self.stream = DeltaStream() if self.variant is Variant.DELTA else StateOfTheWorldStream()
         self.nonces.clear()
         self.removed_at.clear()
+        self.warming: set[str] = set()
+        """Clusters that have been sent before the client has asked for endpoints."""
 
     # --- What the control plane does ---
 
@@ -280,6 +282,8 @@ class Machine(RuleBasedStateMachine):
                 assert self.difference(referrer, account) == {}, f"{referrer} has not been sent"
 
     def follow(self, type_url: str, changed: set[str], new: set[str]) -> None:
+        if type_url == CLUSTER and CLUSTER_LOAD_ASSIGNMENT not in self.accounts:
+            self.warming |= changed
         if type_url == CLUSTER and (endpoints := self.accounts.get(CLUSTER_LOAD_ASSIGNMENT)):
             endpoints.follows |= changed & endpoints.names & self.snapshot.tables[CLUSTER].names()
             if endpoints.names:
@@ -430,6 +434,8 @@ class DeltaMachine(Machine):
         account.owed = account.wildcard
         account.has = {name: content for name, content in has.items() if account.wants(name)}
         account.asked = names - set(has)
+        if type_url == CLUSTER_LOAD_ASSIGNMENT:
+            account.follows = self.warming & names
         if type_url == VIRTUAL_HOST and (routes := self.accounts.get(ROUTE_CONFIGURATION)):
             hosts = self.snapshot.tables[VIRTUAL_HOST].names()
             account.introduced = set(routes.names)

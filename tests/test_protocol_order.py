@@ -172,6 +172,16 @@ STATE_OF_THE_WORLD = {
 }
 
 DELTA = {
+    "endpoints of a changed cluster are sent to a client that comes back with them": """
+        have cds A=2 B=1; eds A=1 B=1
+        ask cds A:1 B:1             -> cds A=2
+        ask eds +A +B A:1 B:1       -> eds A=1
+        ack eds
+        ack cds
+        connect
+        ask cds A:2 B:1             -> cds (empty)
+        ask eds +A +B A:1 B:1
+    """,
     "types go out in order, whatever order they were asked for in": """
         have cds A=1; eds A=1; sds S=1; lds L=1; rds R=1; vhds R/a=1
         ask vhds                    -> vhds R/a=1

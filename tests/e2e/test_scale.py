@@ -71,7 +71,7 @@ def test_an_edit_costs_what_depends_on_it(discovering: bool) -> None:
     assert sum(changed.values()) == MANY * discovering + 4  # listener, route configuration, cluster, endpoints
 
     of_one = dict.fromkeys(("_selectors", "bindings", "http_routes", "virtual_hosts", "virtual_host_leaves"), 1)
-    of_one["virtual_host_resources" if discovering else "route_configurations"] = 1
+    of_one |= dict.fromkeys(["virtual_host_resources"] if discovering else ["_chunks", "route_configurations"], 1)
     put(made, routes(LAST, "new"))
     assert proxied.update() == (of_one, {"vhds" if discovering else "rds": 1})
     put(made, routes(LAST, "new"))

@@ -13,7 +13,10 @@ def of_pem(pem: bytes) -> list[bytes]:
     body = b"".join(pem.split(b"\n")[1:-2])
     content = base64.b64decode(body)
     assert len(content) > 60
-    shown = [body[40 : 40 + _PIECE], content[40 : 40 + _PIECE], repr(content[40 : 40 + _PIECE])[2:-1].encode()]
+    # How quotes are shown depends on which of them the rest has.
+    at = next(at for at in range(40, len(content)) if not set(content[at : at + _PIECE]) & set(b"'\""))
+    piece = content[at : at + _PIECE]
+    shown = [body[40 : 40 + _PIECE], piece, repr(piece)[2:-1].encode()]
     # Base64 of base64 depends on where it begins.
     shown += [base64.b64encode(pem[first:])[72 : 72 + _PIECE] for first in range(3)]
     return shown

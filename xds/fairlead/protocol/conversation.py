@@ -154,6 +154,11 @@ class Conversation(ABC, Generic[RequestT]):
         self.ledger = Ledger(table, self.subscription, self._claims)
         self._claims = {}
 
+    def doubt(self, names: frozenset[str]) -> None:
+        """What the client says that it holds of these is not to be relied upon; before `serve`."""
+        if not names.isdisjoint(self._claims):
+            self._claims = {name: held for name, held in self._claims.items() if name not in names}
+
     @abstractmethod
     def receive(self, request: RequestT) -> None:
         """Take in a request."""

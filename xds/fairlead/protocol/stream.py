@@ -40,6 +40,8 @@ class Stream(ABC, Generic[RequestT]):
         self._conversations: dict[str, Conversation[RequestT]] = {}
         self.exhausted = False
         """Whether the response that was taken last was the only one, until something happens."""
+        self._warming: frozenset[str] = frozenset()
+        """Clusters that have been sent before the client has asked for endpoints."""
         self._nonces = 0
         self._events: list[Event] = []
 
@@ -71,6 +73,9 @@ class Stream(ABC, Generic[RequestT]):
             type_url: conversations[type_url] for type_url in self.types if type_url in conversations
         }
         if self._snapshot is not None:
+            if type_url == CLUSTER_LOAD_ASSIGNMENT:
+                conversation.doubt(self._warming)
+                self._warming = frozenset()
             conversation.serve(self._snapshot.tables[type_url])
 
     @abstractmethod
@@ -150,7 +155,9 @@ class Stream(ABC, Generic[RequestT]):
 
     def _sent(self, type_url: str, draft: Draft) -> None:
         endpoints = self._conversations.get(CLUSTER_LOAD_ASSIGNMENT)
-        if type_url == CLUSTER and endpoints is not None and endpoints.ledger is not None:
+        if type_url == CLUSTER and endpoints is None:
+            self._warming |= draft.changed
+        elif type_url == CLUSTER and endpoints is not None and endpoints.ledger is not None:
             names = endpoints.subscription.names
             endpoints.ledger.renew(draft.changed & names)
             if names:
