@@ -81,12 +81,16 @@ async def attempt(
     **metadata: Any,
 ) -> tuple[grpc.StatusCode, str]:
     """How a stream with these requests ends; without requests, with a first one that says what `metadata` says."""
-    async with open_channel(address, credentials) as channel:
-        call = raw_stream(channel, method)
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            for request in requests or [first_request(method, metadata=metadata).SerializeToString()]:
-                await call.write(request)
-        return await ended(call)
+    while True:
+        async with open_channel(address, credentials) as channel:
+            call = raw_stream(channel, method)
+            with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+                for request in requests or [first_request(method, metadata=metadata).SerializeToString()]:
+                    await call.write(request)
+            found = await ended(call)
+        # What the client says of itself, when its write has failed before it has seen that it was refused.
+        if found != (Status.INTERNAL, "Internal error from Core"):
+            return found
 
 
 # --- Who one is -------------------------------------------------------------------------------------------------------
