@@ -313,7 +313,8 @@ class HubMachine(RuleBasedStateMachine):
     def imagine(self, which: int, kind: str, names: set[str]) -> None:
         """Ask for what does not exist, or not any more."""
         for wire in self._chosen(which):
-            if wire.connection is not None:
+            # In the state of the world, nobody sees a name that is dropped and asked for anew between two responses.
+            if wire.connection is not None and (names or wire.model.delta):
                 wire.requests.extend(wire.model.want(kind, set(names)))
 
     # --- What has to be true ---

@@ -44,6 +44,8 @@ class Kept:
     resource: Resource
     until: float
     """Seconds; infinite: until nothing that is retained refers to it."""
+    known: bool = True
+    """Whether it is what the client has: it may have refused it, and have something else."""
 
 
 class Ledger:
@@ -214,10 +216,11 @@ class Ledger:
             return
         current, kept = self._offer(name), self.kept.pop(name, None)
         if kept is not None:
-            before = kept.resource
-        held = self.behind.pop(name, UNKNOWN if unknown else before)
-        if current is None and before is not None and held is not None and self._keeps and not unknown:
-            self.kept[name] = kept or Kept(before, now + REMOVAL_PATIENCE)
+            before, unknown = kept.resource, not kept.known
+        keeps = current is None and self._keeps
+        held = self.behind.pop(name, UNKNOWN if unknown and not keeps else before)
+        if keeps and before is not None and held is not None:
+            self.kept[name] = kept or Kept(before, now + REMOVAL_PATIENCE, known=not unknown)
             current = before
         if _version(held) != _version(current):
             self.behind[name] = held
@@ -276,7 +279,7 @@ class Ledger:
             self.behind.pop(name, None)
             kept = self.kept.pop(name, None)
             if kept is not None and isinstance(held, Resource):  # else there is nothing to keep
-                self.kept[name] = replace(kept, resource=held)
+                self.kept[name] = replace(kept, resource=held, known=True)
             if resource is not None and containment.leaves_alone(resource):
                 continue
             offered = self.get(name)
