@@ -253,7 +253,7 @@ class Machine(RuleBasedStateMachine):
         account.introduced -= {name.removesuffix("/*") for name in entries}
         if full_state:
             changed = {name for name in resources if name in account.asked or before.get(name) != resources[name]}
-            assert changed or gone or got.errors or account.owed, "nothing new"
+            assert changed or gone or got.errors or account.owed or self.tries_again(account, resources), "nothing new"
             account.before = {name: before.get(name) for name in changed}
             account.has = resources
         else:
@@ -269,6 +269,14 @@ class Machine(RuleBasedStateMachine):
         account.waits_for = {table for table in account.waits_for if not any(n.startswith(f"{table}/") for n in told)}
         for answered in (account.asked, account.may, account.follows, account.refused):
             answered.difference_update(told)
+
+    def tries_again(self, account: Account, resources: dict[str, str]) -> bool:
+        """Whether they have been refused, in words that name nothing, and may have been away in between."""
+        again = account.accused.keys() & resources.items()
+        for item in again:
+            account.accused[item] += 1
+            assert account.accused[item] <= TRIALS, "no end of trials"
+        return bool(again)
 
     def judge_removal(self, type_url: str, name: str) -> None:
         removed_at = self.removed_at.get((type_url, name))
