@@ -235,7 +235,7 @@ class Machine(RuleBasedStateMachine):
             elif current != resource(got.type_url, name, content):
                 assert self.is_accused(account, name, current), "the newest state"
                 assert content in {"empty", before.get(name)} or name in entitled, "what it had accepted"
-            told_again = content == "empty" and self.has_been_accused(account, name)
+            told_again = content == "empty" and (name in account.refused or self.has_been_accused(account, name))
             if not full_state and not tried and not told_again:
                 assert name in entitled or before.get(name) != content, "it has that"
         for name in got.removed:
