@@ -12,3 +12,11 @@ async def stack(tmp_path: Path) -> AsyncIterator[Stack]:
     """An installation on loopback, still empty."""
     async with Stack(tmp_path) as found:
         yield found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for objects, still empty."""
+    made = tmp_path / "objects"
+    made.mkdir()
+    return made

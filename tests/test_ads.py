@@ -452,13 +452,6 @@ class Identity:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "objects"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
 def identity(tmp_path: Path) -> Identity:
     return Identity(tmp_path)
 

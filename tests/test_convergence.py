@@ -13,36 +13,15 @@ from fairlead.server import hub
 from support.istio import gateway, http, service, tls, virtual_service
 from support.server import Server
 from support.stack import until
+from support.variants import APPS, endpoints, rule_for
 from support.xds_client import Held, XdsClient
 
 CERTIFICATES = [issued(name, f"{name}.example.com") for name in ("one", "two")]
-APPS = ("edge", "inner")
 KINDS: list[dict[str, Any]] = [
     {"delta": delta, "app": app, **more}
     for app in APPS
     for delta, more in ((False, {}), (True, {}), (True, {"VHDS": True}), (True, {"BIND_ADDRESS": "127.0.0.9"}))
 ]
-
-
-def endpoints(name: str, *addresses: str) -> str:
-    listed = ", ".join(f"{{addresses: [{address}]}}" for address in addresses)
-    return f"""
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {{name: {name}, namespace: edge, labels: {{kubernetes.io/service-name: {name}}}}}
-addressType: IPv4
-ports: [{{name: http, port: 9000}}]
-endpoints: [{listed}]
-"""
-
-
-def rule(name: str, policy: str) -> str:
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: {name}, namespace: edge}}
-spec: {{host: {name}, trafficPolicy: {{loadBalancer: {{simple: {policy}}}}}}}
-"""
 
 
 class Edits:
@@ -64,7 +43,7 @@ class Edits:
             lambda: self._virtual_service(one("abc")),
             lambda: (shop := one(("shop", "store")), service(shop, "{name: http, port: 80}")),
             lambda: (f"{(shop := one(('shop', 'store')))}-endpoints", endpoints(shop, *self._addresses())),
-            lambda: ("rule", rule("shop", one(("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST")))),
+            lambda: ("rule", rule_for("shop", one(("ROUND_ROBIN", "RANDOM", "LEAST_REQUEST")))),
             lambda: ("secret", secret("cert", one(CERTIFICATES), namespace="edge")),
             lambda: ("front", service("front", f"{{port: 80, targetPort: {one((80, 8000))}}}", "{app: edge}")),
         ]

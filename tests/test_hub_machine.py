@@ -27,10 +27,10 @@ from fairlead.server.hub import Hub
 from fairlead.snapshot.table import Snapshot, Table
 from fairlead.sources.base import Deliver, Update
 from fairlead.world import ObjectName
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from support.envoy_model import KINDS, EnvoyModel
+from support.machines import run_machine
 from support.variants import APPS, VARIANTS
 from support.worlds import objects
 
@@ -380,19 +380,6 @@ class HubMachine(RuleBasedStateMachine):
         raise AssertionError("no end of responses")
 
 
-def _run(examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        HubMachine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            report_multiple_bugs=False,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        ),
-    )
-
-
 @pytest.fixture(params=["ten steps", "one step"], autouse=True)
 def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How much the hub computes at a time: so little that much comes between."""
@@ -402,10 +389,10 @@ def slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.timeout(300)
 def test_any_interleaving_converges() -> None:
-    _run(examples=120, steps=25)
+    run_machine(HubMachine, examples=120, steps=25)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_very_many_interleavings_converge() -> None:
-    _run(examples=1000, steps=50)
+    run_machine(HubMachine, examples=1000, steps=50)

@@ -30,9 +30,9 @@ from fairlead.snapshot.types import (
     SECRET,
     VIRTUAL_HOST,
 )
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from support.machines import run_machine
 from support.xds_script import Got, read, resource
 
 NAMES = {
@@ -565,19 +565,6 @@ class StateOfTheWorldMachine(Machine):
 MACHINES = [DeltaMachine, StateOfTheWorldMachine]
 
 
-def _run(machine: type[Machine], examples: int, steps: int) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            report_multiple_bugs=False,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        ),
-    )
-
-
 @pytest.fixture(params=["", "tiny"], autouse=True)
 def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once as they are, and once so small that a few names exceed them."""
@@ -589,11 +576,11 @@ def limits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_any_interleaving_converges(machine: type[Machine]) -> None:
-    _run(machine, examples=300, steps=40)
+    run_machine(machine, examples=300, steps=40)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("machine", MACHINES)
 def test_very_many_interleavings_converge(machine: type[Machine]) -> None:
-    _run(machine, examples=1000, steps=60)
+    run_machine(machine, examples=1000, steps=60)

@@ -328,3 +328,15 @@ def test_what_a_client_holds_is_known_although_its_removal_was_put_off() -> None
     assert stream.next_response(now=0) is not None, "of clusters, which frees the removal"
     stream.offer(second, now=0)
     assert stream.next_response(now=0) is None
+
+
+def test_a_client_that_never_asks_for_endpoints_costs_no_more_the_longer_it_stays() -> None:
+    stream, table = DeltaStream(), Table(CDS)
+    stream.offer(Snapshot("all", [table]), now=0)
+    stream.receive(DeltaDiscoveryRequest(CDS))
+    for number in range(20):
+        table.update({str(number): resource(CDS, str(number), "1"), str(number - 1): None})
+        response = stream.next_response(now=0)
+        assert response is not None
+        stream.receive(DeltaDiscoveryRequest(CDS, nonce=response.nonce))
+    assert len(stream._warming) == 1

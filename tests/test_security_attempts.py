@@ -50,13 +50,6 @@ async def nobody_else_notices(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "objects"
-    made.mkdir()
-    return made
-
-
-@pytest.fixture
 def identities(tmp_path: Path) -> Identities:
     return Identities(tmp_path)
 

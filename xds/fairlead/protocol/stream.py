@@ -41,7 +41,7 @@ class Stream(ABC, Generic[RequestT]):
         self.exhausted = False
         """Whether the response that was taken last was the only one, until something happens."""
         self._warming: frozenset[str] = frozenset()
-        """Clusters that have been sent before the client has asked for endpoints."""
+        """Clusters that there are, and that have been sent before the client has asked for endpoints."""
         self._nonces = 0
         self._events: list[Event] = []
 
@@ -155,9 +155,12 @@ class Stream(ABC, Generic[RequestT]):
 
     def _sent(self, type_url: str, draft: Draft) -> None:
         endpoints = self._conversations.get(CLUSTER_LOAD_ASSIGNMENT)
-        if type_url == CLUSTER and endpoints is None:
-            self._warming |= draft.changed
-        elif type_url == CLUSTER and endpoints is not None and endpoints.ledger is not None:
+        clusters = self._conversations.get(CLUSTER)
+        if type_url != CLUSTER or clusters is None or clusters.ledger is None:
+            return
+        if endpoints is None:
+            self._warming = clusters.ledger.table.present(self._warming | draft.changed)
+        elif endpoints.ledger is not None:
             names = endpoints.subscription.names
             endpoints.ledger.renew(draft.changed & names)
             if names:

@@ -1,20 +1,18 @@
 """What the admin endpoint tells of a running server."""
 
 import time
-from collections.abc import Callable
 from importlib.metadata import version
 
 from fairlead.check.formats import in_order
-from fairlead.problems import ObjectKey, Position, Problem
+from fairlead.problems import Problem
 from fairlead.protocol.events import SyncState, TypeStatus
 from fairlead.server.ads import XdsServer
-from fairlead.server.connection import Connection
+from fairlead.server.connection import Connection, Locate
 from fairlead.server.hub import Hub
 from fairlead.server.refusals import Refusal, in_words, refusal_problems
 from fairlead.snapshot import types
 from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerStatus, with_places
 
-_Locate = Callable[[ObjectKey], Position | None]
 _UNSETTLED = (SyncState.NOT_SENT, SyncState.STALE)
 
 
@@ -35,7 +33,7 @@ def server_status(hub: Hub, xds: XdsServer) -> ServerStatus:
     )
 
 
-def _proxy_status(connection: Connection, locate: _Locate, now: float) -> ProxyStatus:
+def _proxy_status(connection: Connection, locate: Locate, now: float) -> ProxyStatus:
     return ProxyStatus(
         id=connection.node.id,
         role=connection.proxy.role.value,
@@ -76,7 +74,7 @@ def present_problems(hub: Hub, xds: XdsServer) -> list[Problem]:
     return in_order((*hub.problems(), *refused))
 
 
-def _type_status(status: TypeStatus, locate: _Locate) -> ProxyTypeStatus:
+def _type_status(status: TypeStatus, locate: Locate) -> ProxyTypeStatus:
     refusal = Refusal.of(status.contained)
     if refusal is None:
         return ProxyTypeStatus(status.state, status.version, in_words(status.error) if status.error else "")
