@@ -256,6 +256,8 @@ class Machine(RuleBasedStateMachine):
             assert changed or gone or got.errors or account.owed or self.tries_again(account, resources), "nothing new"
             account.before = {name: before.get(name) for name in changed}
             account.has = resources
+            # Sent once more after a refusal that named nothing: what depends on it may come along.
+            changed |= {name for name, content in resources.items() if (name, content) in account.accused}
         else:
             changed = set(resources) - entries
             assert told or (account.owed and self.variant is Variant.DELTA), "nothing at all"
