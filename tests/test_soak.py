@@ -10,6 +10,7 @@ import gc
 import random
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,9 @@ def write_last(server: Server) -> None:
 def alive() -> list[object]:
     """The objects that streams are made of, by whatever test: who keeps the list keeps also what others left."""
     gc.collect()
-    return [found for found in gc.get_objects() if isinstance(found, Connection | Stream | Conversation | ledger.Ledger)]
+    return [
+        found for found in gc.get_objects() if isinstance(found, Connection | Stream | Conversation | ledger.Ledger)
+    ]
 
 
 async def in_step(server: Server, proxies: list[Proxy], *, after: int = 0) -> None:
@@ -196,7 +199,14 @@ async def soak(folder: Path, *, streams: int, seconds: float, seed: int) -> None
             life.cancel()
         await asyncio.gather(*lives, return_exceptions=True)
         await until(lambda: not server.xds.connections and not server.hub._streams, "all have left", SETTLED_WITHIN)
-        await until(lambda: len(alive()) == len(at_rest), "nothing is left of their streams", SETTLED_WITHIN)
+
+        def nothing_is_left() -> bool:
+            left = Counter(type(found).__name__ for found in alive())
+            left.subtract(type(found).__name__ for found in at_rest)
+            assert not any(left.values()), left
+            return True
+
+        await until(nothing_is_left, "nothing is left of their streams", SETTLED_WITHIN)
         assert len(list(server.hub._groups)) == 0
         assert [event for event in server.log if "exc_info" in event] == [], "faults of our own"
 
