@@ -219,10 +219,10 @@ def test_every_fault_of_an_object_is_told() -> None:
         21:47 error[wrong-type] spec.http[0].retries.per_try_timeout
             a duration such as 5s is expected, not the number 3
             write 3s
-        22:14 error[wrong-value] spec.http[0].timeout
+        22:14 error[invalid-value] spec.http[0].timeout
             '5' is no duration
             write 5s
-        23:28 error[wrong-value] spec.http[1].redirect.derivePort
+        23:28 error[invalid-value] spec.http[1].redirect.derivePort
             'from_request_port' is no value of this field; it has to be FROM_PROTOCOL_DEFAULT or FROM_REQUEST_PORT
             write FROM_REQUEST_PORT
         23:61 error[out-of-range] spec.http[1].redirect.redirectCode
@@ -242,10 +242,10 @@ def test_every_fault_of_an_object_is_told() -> None:
         ("0s", None),
         ("1500", "wrong-type"),
         ("-5s", "out-of-range"),
-        ("300y", "wrong-value"),
+        ("300y", "invalid-value"),
         ("9999999h", "out-of-range"),
-        ("5 s", "wrong-value"),
-        ("''", "wrong-value"),
+        ("5 s", "invalid-value"),
+        ("''", "invalid-value"),
         ("[5s]", "wrong-type"),
     ],
 )
@@ -353,7 +353,7 @@ def test_kinds_and_versions_that_are_not_read(type_of_object: str, expected: str
         ("{name: a, namespace: 1}", "3:32 error[wrong-type] metadata.namespace"),
         ("{name: a, labels: {x: 1}}", "3:33 error[wrong-type] metadata.labels.x"),
         ("{name: a, annotations: {x.y/z: null}}", '3:42 error[wrong-type] metadata.annotations["x.y/z"]'),
-        ("{name: a, creationTimestamp: 2024-01-01}", "3:40 error[wrong-value] metadata.creationTimestamp"),
+        ("{name: a, creationTimestamp: 2024-01-01}", "3:40 error[invalid-value] metadata.creationTimestamp"),
         ("{name: a, uid: x, managedFields: [], creationTimestamp: null}", None),
     ],
 )
@@ -403,7 +403,7 @@ def test_a_duplicate_key_keeps_an_object_from_being_accepted_and_other_faults_ar
         """\
         6:3 error[duplicate-key] spec.ports
             'ports' is given more than once
-        7:9 error[wrong-value] spec.type
+        7:9 error[invalid-value] spec.type
             'clusterip' is no value of this field; it has to be ClusterIP, NodePort, LoadBalancer or ExternalName
             write ClusterIP
         """

@@ -167,7 +167,7 @@ def test_what_cannot_be_found() -> None:
     made = world(entry("DYNAMIC_DNS", host="*.example.com"))
     backend = Backend("*.example.com", 80)
     assert clusters.cluster(made, "default", backend).value is None
-    assert told(made, backend) == ["error not-supported spec.resolution"]
+    assert told(made, backend) == ["error unsupported-value spec.resolution"]
     assert told(world(entry("NONE")), API) == ["warning no-resolution spec.resolution"]
 
 
@@ -450,11 +450,11 @@ def test_bytes_have_no_host_to_match() -> None:
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        ("loadBalancer: {simple: PASSTHROUGH}", "not-supported loadBalancer.simple"),
-        ("loadBalancer: {zoneAwareLbSetting: {}}", "not-supported loadBalancer.zoneAwareLbSetting"),
+        ("loadBalancer: {simple: PASSTHROUGH}", "unsupported-value loadBalancer.simple"),
+        ("loadBalancer: {zoneAwareLbSetting: {}}", "unsupported-field loadBalancer.zoneAwareLbSetting"),
         (
             "loadBalancer: {consistentHash: {httpCookie: {name: c, attributes: [{name: SameSite}]}}}",
-            "not-supported loadBalancer.consistentHash.httpCookie.attributes",
+            "unsupported-field loadBalancer.consistentHash.httpCookie.attributes",
         ),
         ("loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}", "no-effect loadBalancer.warmup"),
         (
@@ -467,32 +467,32 @@ def test_bytes_have_no_host_to_match() -> None:
         ("loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 100}}]}}", ""),
         (
             "{loadBalancer: {localityLbSetting: {failoverPriority: [a=b, own]}}, outlierDetection: {}}",
-            "not-supported loadBalancer.localityLbSetting.failoverPriority[1]",
+            "unsupported-value loadBalancer.localityLbSetting.failoverPriority[1]",
         ),
         (
             "connectionPool: {http: {http2KeepAlive: {interval: 1s}}}",
-            "not-supported connectionPool.http.http2KeepAlive",
+            "unsupported-field connectionPool.http.http2KeepAlive",
         ),
         ("connectionPool: {http: {maxConcurrentStreams: 1}}", "no-effect connectionPool.http.maxConcurrentStreams"),
         ("outlierDetection: {consecutiveErrors: 1}", "deprecated-field outlierDetection.consecutiveErrors"),
         (
             "outlierDetection: {outlierDetectionHttpErrorCodes: [429]}",
-            "not-supported outlierDetection.outlierDetectionHttpErrorCodes",
+            "unsupported-field outlierDetection.outlierDetectionHttpErrorCodes",
         ),
         (
             "outlierDetection: {consecutiveLocalOriginFailures: 1}",
             "no-effect outlierDetection.consecutiveLocalOriginFailures",
         ),
-        ("tls: {mode: SIMPLE, sni: x, caCertificates: /ca.pem}", "not-supported tls.caCertificates"),
-        ("tls: {mode: SIMPLE, sni: x, caCrl: /crl.pem}", "not-supported tls.caCrl"),
+        ("tls: {mode: SIMPLE, sni: x, caCertificates: /ca.pem}", "unsupported-field tls.caCertificates"),
+        ("tls: {mode: SIMPLE, sni: x, caCrl: /crl.pem}", "unsupported-field tls.caCrl"),
         ("tls: {mode: SIMPLE, sni: x, caCertificates: system}", ""),
         (
             "tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem}",
-            "not-supported tls.clientCertificate, not-supported tls.privateKey, missing-credential tls",
+            "unsupported-field tls.clientCertificate, unsupported-field tls.privateKey, missing-credential tls",
         ),
         ("tls: {mode: ISTIO_MUTUAL}", "no-workload-certificates tls.mode"),
-        ("tunnel: {targetHost: a, targetPort: 1}", "not-supported tunnel"),
-        ("retryBudget: {percent: 10}", "not-supported retryBudget"),
+        ("tunnel: {targetHost: a, targetPort: 1}", "unsupported-field tunnel"),
+        ("retryBudget: {percent: 10}", "unsupported-field retryBudget"),
         ("connectionPool: {http: {http1MaxPendingRequests: 1}}", ""),
     ],
 )
@@ -516,11 +516,11 @@ def test_settings_of_http_have_no_effect_on_bytes() -> None:
 
 def test_localities_cannot_be_preferred_among_names() -> None:
     policy = {"outlierDetection": {}, "loadBalancer": {"localityLbSetting": {}}}
-    expected = ["warning not-supported spec.trafficPolicy.loadBalancer.localityLbSetting"]
+    expected = ["warning unsupported-field spec.trafficPolicy.loadBalancer.localityLbSetting"]
     assert told(world(entry(), rule(policy, API.host)), API) == expected
     listed = [{"address": "a.example.com", "locality": "a"}, {"address": "b.example.com", "locality": "b"}]
     del policy["loadBalancer"]
-    expected = ["warning not-supported spec.trafficPolicy.outlierDetection"]
+    expected = ["warning unsupported-field spec.trafficPolicy.outlierDetection"]
     assert told(world(entry(endpoints=listed), rule(policy, API.host)), API) == expected
     assert told(world(entry(endpoints=listed[:1]), rule(policy, API.host)), API) == []
 
@@ -531,13 +531,13 @@ def test_the_path_leads_to_the_subset_and_port_at_fault() -> None:
         "trafficPolicy": {"portLevelSettings": [{"port": {"number": 80}, "loadBalancer": {"simple": "PASSTHROUGH"}}]},
     }
     assert told(world(service(), rule(subsets=[subset])), Backend(HOST, 80, "v1")) == [
-        "warning not-supported spec.subsets[0].trafficPolicy.portLevelSettings[0].loadBalancer.simple"
+        "warning unsupported-value spec.subsets[0].trafficPolicy.portLevelSettings[0].loadBalancer.simple"
     ]
 
 
 def test_the_node_of_a_proxy_is_not_known() -> None:
     assert told(world(service(trafficDistribution="PreferSameNode"))) == [
-        "warning not-supported spec.trafficDistribution"
+        "warning unsupported-value spec.trafficDistribution"
     ]
 
 

@@ -135,7 +135,7 @@ def test_rules_for_some_workloads_are_told_of_and_left_out() -> None:
     assert names(made, "web") == ["istio-system/b"]
     (problem,) = destination_rules.rule(made, "web", HOST).problems
     assert (problem.code, str(problem.key), problem.path) == (
-        "not-supported",
+        "unsupported-field",
         "DestinationRule web/a",
         ("spec", "workloadSelector"),
     )

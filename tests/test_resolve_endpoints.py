@@ -126,7 +126,7 @@ def test_a_slice_for_all_ports_has_the_number_of_the_service() -> None:
 def test_host_names_in_slices_are_left_out() -> None:
     made = world(SHOP, endpoint_slice("a", "example.com").replace("IPv4", "FQDN"))
     assert addresses(made) == []
-    assert shown(problems(made)) == ["not-supported EndpointSlice default/a addressType"]
+    assert shown(problems(made)) == ["unsupported-value EndpointSlice default/a addressType"]
 
 
 def test_a_pod_of_two_address_families_is_one_endpoint() -> None:
@@ -293,7 +293,7 @@ def test_subsets_of_listed_endpoints() -> None:
         (
             "STATIC",
             {"address": "10.0.0.1", "network": "n"},
-            "not-supported ServiceEntry default/api spec.endpoints[0].network",
+            "unsupported-field ServiceEntry default/api spec.endpoints[0].network",
         ),
         ("DNS", {"address": "unix:///a"}, "unusable-endpoint ServiceEntry default/api spec.endpoints[0].address"),
     ],

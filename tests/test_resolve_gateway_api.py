@@ -38,7 +38,7 @@ PARAMETERS = "parametersRef: {group: example.com, kind: Setting, name: x}"
         ("istio", "", True, []),
         ("istio", gateway_class("istio", "istio.io/gateway-controller"), True, []),
         ("mine", gateway_class("mine", OURS), True, []),
-        ("mine", gateway_class("mine", OURS, PARAMETERS), True, ["not-supported mine spec.parametersRef"]),
+        ("mine", gateway_class("mine", OURS, PARAMETERS), True, ["unsupported-field mine spec.parametersRef"]),
         ("theirs", gateway_class("theirs", "example.com/other"), False, []),
         ("theirs", gateway_class("theirs", "example.com/other", PARAMETERS), False, []),
         ("nobodys", "", False, ["unknown-gateway-class edge spec.gatewayClassName"]),
@@ -147,7 +147,7 @@ def test_listeners_without_routes_answer_404() -> None:
 def test_addresses(addresses: str, bind: str, problems: list[int]) -> None:
     made = world(gateway(http(), https(), more=f"addresses: [{addresses}]"), route(), SHOP)
     assert {server.bind for server in servers(made).values()} == {bind}
-    assert told(made) == [f"not-supported edge spec.addresses[{index}]" for index in problems]
+    assert told(made) == [f"unsupported-value edge spec.addresses[{index}]" for index in problems]
     suffix = f".{bind}" if bind else ""
     assert {table for table, _ in all_hosts(made, EDGE)} == {
         f"http.80{suffix}",
@@ -162,27 +162,27 @@ FRONTEND = "validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: 
 @pytest.mark.parametrize(
     ("listener", "more", "served", "problems"),
     [
-        ("name: a, port: 1, protocol: TCP", "", False, [f"not-supported edge {LISTENER}.protocol"]),
-        ("name: a, port: 1, protocol: UDP", "", False, [f"not-supported edge {LISTENER}.protocol"]),
-        ("name: a, port: 1, protocol: HBONE", "", False, [f"not-supported edge {LISTENER}.protocol"]),
+        ("name: a, port: 1, protocol: TCP", "", False, [f"unsupported-value edge {LISTENER}.protocol"]),
+        ("name: a, port: 1, protocol: UDP", "", False, [f"unsupported-value edge {LISTENER}.protocol"]),
+        ("name: a, port: 1, protocol: HBONE", "", False, [f"unsupported-value edge {LISTENER}.protocol"]),
         (
             "name: a, port: 1, protocol: TLS, tls: {mode: Passthrough}",
             "",
             False,
-            [f"not-supported edge {LISTENER}.protocol"],
+            [f"unsupported-value edge {LISTENER}.protocol"],
         ),
         ("name: a, port: 1, protocol: HTTPS", "", False, [f"no-certificate edge {LISTENER}"]),
         (
             "name: a, port: 1, protocol: HTTPS, tls: {options: {example.com/x: y}}",
             "",
             False,
-            [f"no-certificate edge {LISTENER}.tls", f'not-supported edge {LISTENER}.tls.options["example.com/x"]'],
+            [f"no-certificate edge {LISTENER}.tls", f'unsupported-field edge {LISTENER}.tls.options["example.com/x"]'],
         ),
         (
             https(tls="options: {example.com/x: y}"),
             "",
             True,
-            [f'not-supported edge {LISTENER}.tls.options["example.com/x"]'],
+            [f'unsupported-field edge {LISTENER}.tls.options["example.com/x"]'],
         ),
         (
             https(certificates="{name: x, kind: ConfigMap}, {name: x, group: cert-manager.io}, {name: good}"),
@@ -194,30 +194,30 @@ FRONTEND = "validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: 
             http(more="allowedRoutes: {kinds: [{kind: HTTPRoute}, {kind: GRPCRoute}]}"),
             "",
             True,
-            [f"not-supported edge {LISTENER}.allowedRoutes.kinds[1]"],
+            [f"unsupported-value edge {LISTENER}.allowedRoutes.kinds[1]"],
         ),
-        (http(), "infrastructure: {labels: {a: b}}", True, ["not-supported edge spec.infrastructure"]),
+        (http(), "infrastructure: {labels: {a: b}}", True, ["unsupported-field edge spec.infrastructure"]),
         (http(), "infrastructure: {}", True, []),
-        (http(), "allowedListeners: {namespaces: {from: All}}", True, ["not-supported edge spec.allowedListeners"]),
-        (http(), "defaultScope: All", True, ["not-supported edge spec.defaultScope"]),
+        (http(), "allowedListeners: {namespaces: {from: All}}", True, ["unsupported-field edge spec.allowedListeners"]),
+        (http(), "defaultScope: All", True, ["unsupported-field edge spec.defaultScope"]),
         (
             http(),
             "tls: {backend: {clientCertificateRef: {name: x}}}",
             True,
-            ["not-supported edge spec.tls.backend"],
+            ["unsupported-field edge spec.tls.backend"],
         ),
         # Whoever asks for certificates of clients does not want to serve those without.
         (
             https(),
             f"tls: {{frontend: {{default: {{{FRONTEND}}}}}}}",
             False,
-            ["not-supported edge spec.tls.frontend.default.validation"],
+            ["unsupported-field edge spec.tls.frontend.default.validation"],
         ),
         (
             https(),
             f"tls: {{frontend: {{default: {{}}, perPort: [{{port: 443, tls: {{{FRONTEND}}}}}]}}}}",
             False,
-            ["not-supported edge spec.tls.frontend.perPort[0].tls.validation"],
+            ["unsupported-field edge spec.tls.frontend.perPort[0].tls.validation"],
         ),
         (https(), f"tls: {{frontend: {{default: {{{FRONTEND}}}, perPort: [{{port: 443, tls: {{}}}}]}}}}", True, []),
         (http(), f"tls: {{frontend: {{default: {{{FRONTEND}}}}}}}", True, []),

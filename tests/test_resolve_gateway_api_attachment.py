@@ -101,8 +101,8 @@ def test_an_unknown_operator_selects_nothing_and_is_told() -> None:
         ("{name: edge}, {name: gone}", {"http.80", "http.81"}, "unknown-gateway route spec.parentRefs[1]"),
         ("{name: edge, namespace: other}", set(), "unknown-gateway route spec.parentRefs[0]"),
         ("{name: theirs}", set(), ""),
-        ("{name: shop, group: '', kind: Service}", set(), "not-supported route spec.parentRefs[0].kind"),
-        ("{name: set, kind: ListenerSet}", set(), "not-supported route spec.parentRefs[0].kind"),
+        ("{name: shop, group: '', kind: Service}", set(), "unsupported-value route spec.parentRefs[0].kind"),
+        ("{name: set, kind: ListenerSet}", set(), "unsupported-value route spec.parentRefs[0].kind"),
         ("", set(), "no-parent route spec"),
     ],
 )
@@ -120,7 +120,7 @@ def test_parents(parent: str, tables: set[str], problem: str) -> None:
 
 def test_default_gateways_are_not_supported() -> None:
     made = world(gateway(http()), route(parents="", more="useDefaultGateways: All"), SHOP)
-    assert told(made) == ["not-supported route spec.useDefaultGateways"]
+    assert told(made) == ["unsupported-field route spec.useDefaultGateways"]
 
 
 # --- Host names -------------------------------------------------------------------------------------------------------

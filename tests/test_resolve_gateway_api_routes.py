@@ -329,7 +329,7 @@ def test_header_modifiers_of_a_backend() -> None:
 def test_the_host_is_no_header_that_can_be_changed(operation: str) -> None:
     made = filtered(f"type: RequestHeaderModifier, requestHeaderModifier: {{{operation}}}")
     assert only(made).request_headers == HeaderOperations()
-    assert told(made) == ["not-supported route spec.rules[0].filters[0].requestHeaderModifier"]
+    assert told(made) == ["unsupported-value route spec.rules[0].filters[0].requestHeaderModifier"]
 
 
 FULL = "path: {type: ReplaceFullPath, replaceFullPath: /x}"
@@ -486,14 +486,14 @@ REWRITE = "type: URLRewrite, urlRewrite: {hostname: x.com}"
 def test_requests_do_not_get_past_filters_that_are_not_supported(one: str) -> None:
     made = filtered(REWRITE, one)
     assert only(made).action == DirectResponse(500)
-    assert told(made) == ["not-supported route spec.rules[0].filters[1]"]
+    assert told(made) == ["unsupported-value route spec.rules[0].filters[1]"]
 
 
 @pytest.mark.parametrize("one", [EXTENSION, AUTH, REWRITE])
 def test_shares_do_not_get_past_filters_that_are_not_supported(one: str) -> None:
     made = served(f"backendRefs: [{{name: shop, port: 80}}, {{name: store, port: 80, filters: [{{{one}}}]}}]")
     assert answer(only(made)) == "shop:80*1, 500*1"
-    assert told(made) == [f"not-supported route {SHARE}[1].filters[0]"]
+    assert told(made) == [f"unsupported-value route {SHARE}[1].filters[0]"]
 
 
 def test_one_rule_does_not_harm_another() -> None:
@@ -539,7 +539,7 @@ def test_timeouts_and_retries(rule: str, timeout: int | None, retry: Retry) -> N
 def test_sessions_are_not_supported() -> None:
     made = served(f"sessionPersistence: {{sessionName: a}}, {TO_SHOP}")
     assert answer(only(made)) == "shop:80*1"
-    assert told(made) == ["not-supported route spec.rules[0].sessionPersistence"]
+    assert told(made) == ["unsupported-field route spec.rules[0].sessionPersistence"]
 
 
 # --- Listeners --------------------------------------------------------------------------------------------------------

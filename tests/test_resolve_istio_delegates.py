@@ -149,7 +149,7 @@ def test_all_pairs_of_matches_that_agree_are_served() -> None:
         (delegate(LEAF, name="other"), "unknown-delegate"),
         (delegate(LEAF, export="team"), "unknown-delegate"),
         (virtual_service("leaf", f"http: [{LEAF}]", namespace="team", gateways=""), "unknown-delegate"),
-        (delegate("{delegate: {name: x}}"), "not-supported"),
+        (delegate("{delegate: {name: x}}"), "nested-delegate"),
         (delegate(LEAF, export="edge"), None),
     ],
     ids=["missing", "not-exported", "with-hosts", "nested", "exported"],

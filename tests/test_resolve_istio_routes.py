@@ -196,7 +196,7 @@ def test_a_route_with_a_condition_that_cannot_be_asked_is_left_out() -> None:
     made = route_world(f"match: [{{headers: {{'@request.auth.claims.sub': {{exact: x}}}}}}], {TO_SHOP}", TO_SHOP)
     assert [route.match for route in only_host(made).routes] == [Match()]
     (problem,) = all_problems(made)
-    assert (problem.code, problem.severity) == ("not-supported", Severity.ERROR)
+    assert (problem.code, problem.severity) == ("unsupported-value", Severity.ERROR)
     assert problem.path == ("spec", "http", 0, "match", 0, "headers", "@request.auth.claims.sub")
 
 

@@ -298,7 +298,8 @@ def test_a_server_whose_tls_is_not_supported_is_not_served_and_harms_no_other(
     made = world(gateway("a", tls("x.com", tls=settings), tls("y.com", "other")))
     assert shown_listeners(made) == {"0.0.0.0_443": ["tls y.com -> https.443.other.a.edge"]}
     problems = sorted(all_problems(made), key=lambda problem: problem.path)
-    assert {(problem.code, problem.severity) for problem in problems} == {("not-supported", Severity.ERROR)}
+    code = "unsupported-field" if word == "file" else "unsupported-value"
+    assert {(problem.code, problem.severity) for problem in problems} == {(code, Severity.ERROR)}
     assert word in " ".join(problem.message for problem in problems)
     expected = ("spec", "servers", 0, "tls", *([path] if path else []))
     assert expected in {problem.path for problem in problems}
@@ -472,7 +473,7 @@ def test_where_connections_were_meant_to_go_cannot_be_asked() -> None:
     route = "tcp: [{match: [{destinationSubnets: [10.0.0.0/8]}], route: [{destination: {host: echo}}]}]"
     made = world(gateway("edge", TCP), virtual_service("v", route, hosts='"*"'), service("echo"))
     assert shown_listeners(made) == {}
-    problem = next(problem for problem in all_problems(made) if problem.code == "not-supported")
+    problem = next(problem for problem in all_problems(made) if problem.code == "unsupported-field")
     assert problem.path == ("spec", "tcp", 0, "match", 0, "destinationSubnets")
 
 

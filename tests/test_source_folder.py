@@ -452,10 +452,10 @@ def test_problem_refers_to_the_place_of_what_is_served(harness: Harness) -> None
     harness.change({"b.yaml": file(route("a"))})
     harness.change({"b.yaml": None})
     harness.change({"a.yaml": file(route("a", "soon"))})
-    assert harness.codes == ["wrong-value"]
+    assert harness.codes == ["invalid-value"]
     harness.change({"b.yaml": file(route("a"))})
     assert [(problem.code, problem.position and problem.position.file) for problem in harness.problems] == [
-        ("wrong-value", "a.yaml"),
+        ("invalid-value", "a.yaml"),
         ("duplicate-object", "a.yaml"),
     ]
 
@@ -465,7 +465,7 @@ def test_faulty_first_keeps_serving_what_it_served(harness: Harness) -> None:
     harness.change({"a.yaml": file(route("a", "soon"))})
     assert harness.timeouts == {"a": 1000}
     assert [(problem.code, problem.position and problem.position.file) for problem in harness.problems] == [
-        ("wrong-value", "a.yaml"),
+        ("invalid-value", "a.yaml"),
         ("duplicate-object", "b.yaml"),
     ]
 

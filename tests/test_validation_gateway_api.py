@@ -158,7 +158,7 @@ def test_objects_without_fault(text: str) -> None:
         (
             "listeners.1.allowedRoutes.namespaces",
             "{from: None}",
-            ["wrong-value listeners[1].allowedRoutes.namespaces.from"],
+            ["invalid-value listeners[1].allowedRoutes.namespaces.from"],
         ),
         (
             "listeners.1.allowedRoutes.kinds.0.kind",
@@ -206,14 +206,14 @@ def test_an_address_that_is_none_is_a_warning_because_the_rest_can_be_served() -
         ),
         ("rules.1.name", "first", ["duplicate-value rules[1].name"]),
         ("rules.1.name", "a_", ["invalid-value rules[1].name"]),
-        ("rules.1.backendRefs", "[{name: a, port: 80}]", ["one-of rules[1].backendRefs"]),
+        ("rules.1.backendRefs", "[{name: a, port: 80}]", ["conflicting-fields rules[1].backendRefs"]),
         ("rules.0.backendRefs.0", "{name: a}", ["missing-field rules[0].backendRefs[0].port"]),
         ("rules.0.timeouts.request", "4s", ["invalid-value rules[0].timeouts.backendRequest"]),
         ("rules.0.retry.codes", "[500, 500]", ["duplicate-value rules[0].retry.codes[1]"]),
         (
             "rules.0.sessionPersistence",
             "{type: Header, cookieConfig: {}}",
-            ["one-of rules[0].sessionPersistence.cookieConfig"],
+            ["conflicting-fields rules[0].sessionPersistence.cookieConfig"],
         ),
         (
             "rules.0.sessionPersistence.absoluteTimeout",
@@ -260,9 +260,9 @@ def test_matches(match: str, expected: list[str]) -> None:
     ("filters", "expected"),
     [
         ("{type: CORS}", ["missing-field [0].cors"]),
-        ("{type: CORS, cors: {}, urlRewrite: {}}", ["one-of [0].urlRewrite"]),
+        ("{type: CORS, cors: {}, urlRewrite: {}}", ["conflicting-fields [0].urlRewrite"]),
         ("{type: CORS, cors: {}}, {type: CORS, cors: {}}", ["duplicate-value [1]"]),
-        ("{type: RequestRedirect, requestRedirect: {}}, {type: URLRewrite, urlRewrite: {}}", ["one-of "]),
+        ("{type: RequestRedirect, requestRedirect: {}}, {type: URLRewrite, urlRewrite: {}}", ["conflicting-fields "]),
         (
             "{type: RequestRedirect, requestRedirect: {statusCode: 304}}",
             ["invalid-status [0].requestRedirect.statusCode"],
@@ -280,7 +280,7 @@ def test_matches(match: str, expected: list[str]) -> None:
                 "{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: a, "
                 "replacePrefixMatch: b}}}"
             ),
-            ["one-of [0].urlRewrite.path.replacePrefixMatch"],
+            ["conflicting-fields [0].urlRewrite.path.replacePrefixMatch"],
         ),
         (
             "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: Host, value: a}]}}",
@@ -303,19 +303,19 @@ def test_matches(match: str, expected: list[str]) -> None:
                 "{type: RequestMirror, requestMirror: {backendRef: {name: a, port: 1}, percent: 1, "
                 "fraction: {numerator: 101}}}"
             ),
-            ["one-of [0].requestMirror.fraction", "invalid-value [0].requestMirror.fraction.numerator"],
+            ["conflicting-fields [0].requestMirror.fraction", "invalid-value [0].requestMirror.fraction.numerator"],
         ),
         (
             "{type: CORS, cors: {allowOrigins: ['*', a.com], allowMethods: [get], exposeHeaders: ['*', a]}}",
             [
-                "one-of [0].cors.allowOrigins",
+                "invalid-value [0].cors.allowOrigins",
                 "invalid-value [0].cors.allowOrigins[1]",
                 "invalid-value [0].cors.allowMethods[0]",
             ],
         ),
         (
             "{type: ExternalAuth, externalAuth: {protocol: GRPC, backendRef: {name: a, port: 1}, http: {}}}",
-            ["missing-field [0].externalAuth.grpc", "one-of [0].externalAuth.http"],
+            ["missing-field [0].externalAuth.grpc", "conflicting-fields [0].externalAuth.http"],
         ),
         ("{type: ExtensionRef, extensionRef: {group: a, kind: B, name: ''}}", ["invalid-value [0].extensionRef.name"]),
     ],
@@ -325,7 +325,7 @@ def test_filters_of_rules_and_of_backends(place: str, filters: str, expected: li
     found = problems(changed(ROUTE, place, f"[{filters}]"))
     prefix = "rules[0].filters" if place == "rules.0.filters" else "rules[0].backendRefs[1].filters"
     lines = [line.replace(prefix, "") for line in told(found)]
-    assert [line for line in lines if line != "one-of rules[0].backendRefs"] == expected
+    assert [line for line in lines if line != "conflicting-fields rules[0].backendRefs"] == expected
 
 
 @pytest.mark.parametrize("matches", ["[]", "[{}, {}]", "[{path: {type: Exact, value: /a}}]"])

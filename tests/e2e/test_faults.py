@@ -79,7 +79,7 @@ class Fault(NamedTuple):
 FAULTS = {
     "syntax": Fault("h7.yaml", '"h7.test"]', '"h7.test"', "syntax", "gateways:"),
     "wrong type": Fault("h7.yaml", "timeout: 5s", "timeout: [5s]", "wrong-type", "timeout:"),
-    "bad duration": Fault("h7.yaml", "timeout: 5s", "timeout: 5 seconds", "wrong-value", "timeout:"),
+    "bad duration": Fault("h7.yaml", "timeout: 5s", "timeout: 5 seconds", "invalid-value", "timeout:"),
     "bad regular expression": Fault(
         "h7.yaml", "timeout: 5s", 'match: [{uri: {regex: "/("}}]', "invalid-regex", "match:"
     ),

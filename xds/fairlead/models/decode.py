@@ -139,7 +139,7 @@ def _metadata_problems(model: type[KubernetesObject], metadata: Any) -> list[Pro
         problems.append(error("invalid-name", message, path=("metadata", "namespace"), hint=hint))
     if isinstance(created, str) and not _TIMESTAMP.fullmatch(created):
         message = f"{created!r} is no time in UTC, such as 2024-12-31T23:59:59Z"
-        problems.append(error("wrong-value", message, path=("metadata", "creationTimestamp")))
+        problems.append(error("invalid-value", message, path=("metadata", "creationTimestamp")))
     return problems
 
 

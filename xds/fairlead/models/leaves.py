@@ -51,7 +51,7 @@ def parse_duration(text: str) -> Duration:
         if text.startswith("-") and _DURATION.fullmatch(text[1:]):
             raise LeafError("out-of-range", f"a duration cannot be negative, as {text} is")
         hint = f"write {text}s" if _FLOAT.fullmatch(text) else "write a number and a unit, as in 5s, 250ms, 1m30s"
-        raise LeafError("wrong-value", f"{text!r} is no duration", hint)
+        raise LeafError("invalid-value", f"{text!r} is no duration", hint)
     total = 0
     for whole, fraction, unit in _DURATION_PART.findall(text):
         total += int(whole or 0) * _NANOSECONDS[unit] + int(fraction or 0) * _NANOSECONDS[unit] // 10 ** len(fraction)
@@ -73,7 +73,7 @@ def parse_pem(text: str) -> Pem:
     except ValueError:
         data = b""
     if text and _PEM.encode() not in data:
-        raise LeafError("wrong-value", "PEM text is expected, as it is or in base64")
+        raise LeafError("invalid-value", "PEM text is expected, as it is or in base64")
     return Pem(data)
 
 
@@ -152,7 +152,7 @@ def _explain(bare: tuple[Any, ...], value: Any, failure: str) -> LeafError:
             return LeafError("out-of-range", f"{value} is out of range: it has to be {bound}")
     if kind is bytes and isinstance(value, str):
         hint = "write it into stringData, or encode it" if _PEM in value else ""
-        return LeafError("wrong-value", "the text is not base64", hint)
+        return LeafError("invalid-value", "the text is not base64", hint)
     message = f"{expected} is expected, not {describe(value)}"
     if kind is str and isinstance(value, (bool, int, float)):
         return LeafError("wrong-type", message, "put it in quotes")
@@ -170,7 +170,7 @@ def _explain_enum(kind: type[enum.Enum], value: Any) -> LeafError:
     by_case = {name.lower(): name for name in names}
     similar = by_case.get(value.lower()) or next(iter(difflib.get_close_matches(value, names, 1)), "")
     return LeafError(
-        "wrong-value", f"{value!r} is no value of this field; {allowed}", f"write {similar}" if similar else ""
+        "invalid-value", f"{value!r} is no value of this field; {allowed}", f"write {similar}" if similar else ""
     )
 
 

@@ -142,7 +142,7 @@ def hash_keys(world: World, namespace: str, backend: Backend) -> tuple[HashKey, 
 
 def _undiscoverable(view: ServiceView) -> Problem:
     return error(
-        "not-supported",
+        "unsupported-value",
         f"{view.host} is not reached: resolution {view.resolution.value} is not supported",
         key=view.key,
         path=("spec", "resolution"),
@@ -161,7 +161,7 @@ def _of_service(world: World, namespace: str, view: ServiceView) -> Iterator[Pro
     if view.traffic_distribution == "PreferSameNode":
         message = "PreferSameNode is taken as PreferSameZone, because proxies do not tell their nodes"
         path = ("spec", "trafficDistribution")
-        yield warning("not-supported", message, key=view.key, path=path, hint="use PreferSameZone")
+        yield warning("unsupported-value", message, key=view.key, path=path, hint="use PreferSameZone")
 
 
 def _of_resolved(policy: Policy, view: ServiceView, found: tuple[LocalityEndpoints, ...]) -> Iterator[Problem]:
@@ -314,7 +314,7 @@ def _of_load_balancer(located: Located[models.LoadBalancerSettings], *, detects:
     settings = located.value
     if settings.simple is models.SimpleLB.PASSTHROUGH:
         message = "PASSTHROUGH has no effect: a gateway does not know where its clients wanted to connect to"
-        yield located.not_supported(message, "simple", hint="use LEAST_REQUEST, which is used instead")
+        yield located.warning("unsupported-value", message, "simple", hint="use LEAST_REQUEST, which is used instead")
     if settings.zone_aware_lb_setting is not None:
         hint = "use localityLbSetting"
         yield located.not_supported("zone aware load balancing is not supported", "zoneAwareLbSetting", hint=hint)
@@ -342,7 +342,9 @@ def _of_localities(
     for index, label in enumerate(setting.failover_priority):
         if "=" not in label and label not in localities.TOPOLOGY_LABELS:
             message = f"{label} is left out: of a proxy only the labels of its locality are known"
-            yield located.not_supported(message, path, "failoverPriority", index, hint=f"write {label}=value")
+            yield located.warning(
+                "unsupported-value", message, path, "failoverPriority", index, hint=f"write {label}=value"
+            )
 
 
 def _of_connection_pool(

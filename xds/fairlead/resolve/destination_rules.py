@@ -49,7 +49,7 @@ class Located(Generic[T]):
 
     def not_supported(self, message: str, *path: str | int, hint: str = "") -> Problem:
         """A warning that the field at `path` below the settings is not translated."""
-        return self.warning("not-supported", message, *path, hint=hint)
+        return self.warning("unsupported-field", message, *path, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ def rule(world: World, namespace: str, host: str) -> Rule:
         (merged if oldest is not None and _export_set(item) == _export_set(oldest) else others).append(item)
     problems = [
         warning(
-            "not-supported",
+            "unsupported-field",
             "the rule has no effect, since rules for some workloads only are not supported",
             key=item.key,
             path=("spec", "workloadSelector"),

@@ -227,7 +227,7 @@ def _gather_of_slices(gathering: _Gathering, names: Iterable[ObjectName]) -> Non
         if item.address_type is core.AddressType.FQDN:
             gathering.problems.append(
                 warning(
-                    "not-supported",
+                    "unsupported-value",
                     "endpoints that are host names are left out",
                     key=item.key,
                     path=("addressType",),
@@ -382,7 +382,7 @@ def _add_workload(
         return
     if workload.network:
         message = "network has no effect: the endpoint is taken to be reachable directly"
-        gathering.problems.append(warning("not-supported", message, key=key, path=(*path, "network")))
+        gathering.problems.append(warning("unsupported-field", message, key=key, path=(*path, "network")))
     place = localities.parse(workload.locality or dict(labels).get(LOCALITY_LABEL, ""))
     gathering.add(key, Endpoint(address, number, workload.weight or 1), labels, place)
 

@@ -148,14 +148,14 @@ def at_most_one(model: Model, fields: tuple[str, ...], path: FieldPath) -> Itera
     given = [field for field in fields if getattr(model, field) is not None]
     if len(given) > 1:
         names = [api_name(model, field) for field in given]
-        yield error("one-of", f"only one of {', '.join(names)} can be set", path=(*path, names[1]))
+        yield error("conflicting-fields", f"only one of {', '.join(names)} can be set", path=(*path, names[1]))
 
 
 def exactly_one(model: Model, fields: tuple[str, ...], path: FieldPath) -> Iterator[Problem]:
     """One of some fields, by their names in Python, has to be set, which is: be other than None."""
     if all(getattr(model, field) is None for field in fields):
         names = ", ".join(api_name(model, field) for field in fields)
-        yield error("one-of", f"one of {names} has to be set", path=path)
+        yield error("missing-field", f"one of {names} has to be set", path=path)
     yield from at_most_one(model, fields, path)
 
 

@@ -219,7 +219,7 @@ def _listener(listener: Listener, path: FieldPath) -> _Problems:
         yield from _reference(kind, (*path, "allowedRoutes", "kinds", index), ("kind",))
     if listener.allowed_routes.namespaces.from_ is FromNamespaces.NONE:
         message = "'None' is no value of this field; it has to be All, Selector or Same"
-        yield error("wrong-value", message, path=(*path, "allowedRoutes", "namespaces", "from"))
+        yield error("invalid-value", message, path=(*path, "allowedRoutes", "namespaces", "from"))
     yield from _listener_tls(listener, path)
 
 
@@ -300,7 +300,7 @@ def _rule(rule: HTTPRouteRule, path: FieldPath) -> _Problems:
         yield from _filters(backend.filters, rule, (*path, "backendRefs", index, "filters"))
     if rule.backend_refs and any(one.type is HTTPRouteFilterType.REQUEST_REDIRECT for one in rule.filters):
         message = "a rule that redirects cannot have backendRefs"
-        yield error("one-of", message, path=(*path, "backendRefs"))
+        yield error("conflicting-fields", message, path=(*path, "backendRefs"))
     if rule.timeouts is not None:
         request, backend_request = rule.timeouts.request, rule.timeouts.backend_request
         if request and backend_request and backend_request > request:
@@ -320,7 +320,7 @@ def _session_persistence(session: SessionPersistence, path: FieldPath) -> _Probl
     if cookie is None:
         return
     if session.type is not SessionPersistenceType.COOKIE:
-        yield error("one-of", "cookieConfig is for sessions of type Cookie", path=(*path, "cookieConfig"))
+        yield error("conflicting-fields", "cookieConfig is for sessions of type Cookie", path=(*path, "cookieConfig"))
     if cookie.lifetime_type is CookieLifetimeType.PERMANENT and session.absolute_timeout is None:
         yield error("missing-field", "a permanent cookie needs absoluteTimeout", path=(*path, "absoluteTimeout"))
 
@@ -392,7 +392,7 @@ def _filters(filters: tuple[HTTPRouteFilter, ...], rule: HTTPRouteRule, path: Fi
     yield from common.unique(once, "filter")
     types = {kind for kind, _ in kinds}
     if {HTTPRouteFilterType.REQUEST_REDIRECT, HTTPRouteFilterType.URL_REWRITE} <= types:
-        yield error("one-of", "RequestRedirect and URLRewrite cannot be used together", path=path)
+        yield error("conflicting-fields", "RequestRedirect and URLRewrite cannot be used together", path=path)
     for index, one in enumerate(filters):
         yield from _filter(one, rule, (*path, index))
 
@@ -435,7 +435,7 @@ def _filter_fields(one: HTTPRouteFilter, path: FieldPath) -> _Problems:
             yield error("missing-field", message, path=(*path, name))
         elif kind is not one.type and getattr(one, field) is not None:
             message = f"{name} belongs to filters of type {kind.value}, not {one.type.value}"
-            yield error("one-of", message, path=(*path, name))
+            yield error("conflicting-fields", message, path=(*path, name))
 
 
 def _changed_header(name: str, path: FieldPath) -> _Problems:
@@ -477,7 +477,7 @@ def _path_modifier(modifier: HTTPPathModifier | None, rule: HTTPRouteRule, path:
             yield error("missing-field", f"a change of type {kind.value} needs {field}", path=(*path, field))
         elif kind is not modifier.type and value is not None:
             message = f"{field} belongs to type {kind.value}, not {modifier.type.value}"
-            yield error("one-of", message, path=(*path, field))
+            yield error("conflicting-fields", message, path=(*path, field))
         if value is not None and len(value) > 1024:
             yield error("invalid-value", "the path has more than 1024 characters", path=(*path, field))
     if modifier.type is PathModifierType.REPLACE_PREFIX_MATCH:
@@ -498,7 +498,7 @@ def _cors(cors: HTTPCORSFilter, path: FieldPath) -> _Problems:
         yield from common.at_most(values, limit, where)
         yield from common.unique(((value, (*where, index)) for index, value in enumerate(values)), "entry")
         if "*" in values and len(values) > 1 and field != "exposeHeaders":
-            yield error("one-of", f"{field} cannot have other entries beside *", path=where)
+            yield error("invalid-value", f"{field} cannot have other entries beside *", path=where)
         for index, value in enumerate(values):
             if field == "allowOrigins":
                 yield from _matches(value, _ORIGIN, "origin, such as https://example.com", (*where, index))
@@ -517,7 +517,7 @@ def _external_auth(auth: HTTPExternalAuthFilter, path: FieldPath) -> _Problems:
         if auth.protocol.value == field and value is None:
             yield error("missing-field", f"protocol {field} needs {name}", path=(*path, name))
         elif auth.protocol.value != field and value is not None:
-            yield error("one-of", f"{name} belongs to protocol {field}", path=(*path, name))
+            yield error("conflicting-fields", f"{name} belongs to protocol {field}", path=(*path, name))
     if auth.http is None:
         return
     if auth.http.path:

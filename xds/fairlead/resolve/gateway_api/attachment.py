@@ -53,7 +53,7 @@ def attachments(world: World, name: ObjectName) -> Outcome[tuple[Attachment, ...
     source = Source(world, route.key)
     if route.spec.use_default_gateways is not GatewayDefaultScope.NONE:
         message = "useDefaultGateways has no effect, it is not supported"
-        source.warn("not-supported", message, ("spec", "useDefaultGateways"), "name the Gateways in parentRefs")
+        source.warn("unsupported-field", message, ("spec", "useDefaultGateways"), "name the Gateways in parentRefs")
     elif not route.spec.parent_refs:
         source.warn("no-parent", "the route is attached to nothing", ("spec",), "name a Gateway in parentRefs")
     found = [
@@ -86,7 +86,7 @@ def _at_parent(route: HTTPRoute, parent: ParentReference, path: FieldPath, sourc
     """Where a route is attached at one parent; None when that parent does not take it, or is not ours to judge."""
     if (parent.group, parent.kind) != (Gateway.group, Gateway.kind):
         message = f"the route is not attached to {parent.kind} {parent.name}: only Gateways are supported as parents"
-        source.warn("not-supported", message, (*path, "kind"))
+        source.warn("unsupported-value", message, (*path, "kind"))
         return None
     gateway = ObjectName(parent.namespace or source.key.namespace, parent.name)
     if source.world.objects(Gateway).get(gateway) is None:

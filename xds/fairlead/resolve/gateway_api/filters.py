@@ -87,7 +87,7 @@ def _tell_unsupported(one: HTTPRouteFilter, path: FieldPath, source: Source, eff
     if one.extension_ref is not None:
         reference = one.extension_ref
         what = f"there is no filter {reference.kind} {reference.name} of {reference.group or 'the core group'}"
-    source.error("not-supported", f"{effect}, since {what}", path, "take the filter away")
+    source.error("unsupported-value", f"{effect}, since {what}", path, "take the filter away")
 
 
 def _headers(changes: HTTPHeaderFilter, path: FieldPath, reader: BackendReader) -> HeaderOperations:
@@ -95,7 +95,7 @@ def _headers(changes: HTTPHeaderFilter, path: FieldPath, reader: BackendReader) 
     if any(_is_host(name) for name in names):
         # Envoy refuses the whole RouteConfiguration for one of these.
         hint = "use a filter of type URLRewrite with a hostname"
-        reader.source.error("not-supported", "the header Host is left as it is", path, hint)
+        reader.source.error("unsupported-value", "the header Host is left as it is", path, hint)
     return HeaderOperations(
         set=_values(changes.set),
         add=_values(changes.add),

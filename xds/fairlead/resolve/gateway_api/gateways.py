@@ -135,7 +135,7 @@ def _bind(gateway: Gateway, source: Source) -> str:
             bind = address.value
         elif address.type != "IPAddress" or address.value:
             source.warn(
-                "not-supported",
+                "unsupported-value",
                 "UnsupportedAddress: the address has no effect, since only one of type IPAddress can be bound",
                 ("spec", "addresses", index),
                 "leave it out; without addresses all addresses of the proxy's host are bound",
@@ -193,7 +193,7 @@ def _termination(gateway: Gateway, declared: Listener, path: FieldPath, source: 
     if validation is not None:
         # Without the check clients would be let in that are not meant to be.
         message = f"listener {declared.name} is not served: certificates of clients cannot be checked yet"
-        source.error("not-supported", message, validation)
+        source.error("unsupported-field", message, validation)
         return None
     references = declared.tls.certificate_refs if declared.tls is not None else ()
     credentials = [
@@ -254,21 +254,23 @@ def _tell_unsupported(gateway: Gateway, source: Source) -> None:
     }
     for field, used in asked.items():
         if used:
-            source.warn("not-supported", f"{format_path(field)} has no effect, it is not supported", ("spec", *field))
+            source.warn(
+                "unsupported-field", f"{format_path(field)} has no effect, it is not supported", ("spec", *field)
+            )
 
 
 def _tell_unsupported_by_listener(declared: Listener, path: FieldPath, source: Source) -> None:
     if declared.protocol not in _PROTOCOLS:
         message = f"UnsupportedProtocol: listener {declared.name} is not served: {declared.protocol} is not supported"
-        source.error("not-supported", message, (*path, "protocol"), f"use {' or '.join(_PROTOCOLS)}")
+        source.error("unsupported-value", message, (*path, "protocol"), f"use {' or '.join(_PROTOCOLS)}")
     for option in declared.tls.options if declared.tls is not None else ():
         message = f"the TLS option {option} has no effect, it is not supported"
-        source.warn("not-supported", message, (*path, "tls", "options", option))
+        source.warn("unsupported-field", message, (*path, "tls", "options", option))
     path = (*path, "allowedRoutes")
     for index, kind in enumerate(declared.allowed_routes.kinds):
         if (kind.group, kind.kind) != (HTTPRoute.group, HTTPRoute.kind):
             message = f"InvalidRouteKinds: {kind.kind} of {kind.group or 'the core group'} is not supported"
-            source.error("not-supported", message, (*path, "kinds", index))
+            source.error("unsupported-value", message, (*path, "kinds", index))
     selector = declared.allowed_routes.namespaces.selector
     for index, asked in enumerate(selector.match_expressions if selector is not None else ()):
         if asked.operator not in OPERATORS:
@@ -307,4 +309,4 @@ def class_reviews(world: World, name: ObjectName) -> tuple[Problem, ...] | None:
     if gateway_class.spec.parameters_ref is None:
         return None
     message = "parametersRef has no effect, it is not supported"
-    return (warning("not-supported", message, key=gateway_class.key, path=("spec", "parametersRef")),)
+    return (warning("unsupported-field", message, key=gateway_class.key, path=("spec", "parametersRef")),)

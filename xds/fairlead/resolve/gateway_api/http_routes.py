@@ -87,7 +87,7 @@ def http_routes(world: World, name: ObjectName, place: Place) -> Outcome[tuple[R
 
 def _rule(rule: HTTPRouteRule, place: Place, source: Source, path: FieldPath) -> tuple[Filters, Action]:
     if rule.session_persistence is not None:
-        source.warn("not-supported", "sessions are not kept: it is not supported", (*path, "sessionPersistence"))
+        source.warn("unsupported-field", "sessions are not kept: it is not supported", (*path, "sessionPersistence"))
     reader = BackendReader(source, place.namespace)
     filters = filters_of_rule(rule.filters, reader, (*path, "filters"))
     if filters is None:

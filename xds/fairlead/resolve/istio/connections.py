@@ -109,7 +109,7 @@ def _answerable(match: TLSMatchAttributes | L4MatchAttributes, source: Source, p
     if match.destination_subnets:
         # Without the condition the route would take connections that it is not meant for.
         message = "the match is left out, since gateways do not see where connections were meant to go"
-        source.error("not-supported", message, (*path, "destinationSubnets"), "leave destinationSubnets out")
+        source.error("unsupported-field", message, (*path, "destinationSubnets"), "leave destinationSubnets out")
     return not match.destination_subnets
 
 

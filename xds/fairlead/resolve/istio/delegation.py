@@ -80,7 +80,7 @@ def _delegated(source: Source, name: ObjectName, root: HTTPRoute, path: FieldPat
         leaf_path = ("spec", "http", index)
         if leaf.delegate is not None:
             message = "the route is left out, since a delegate cannot delegate"
-            source.of(key).error("not-supported", message, (*leaf_path, "delegate"))
+            source.of(key).error("nested-delegate", message, (*leaf_path, "delegate"))
             continue
         merged = _merge(root, name.namespace, leaf, delegate_name.namespace)
         if merged is None:

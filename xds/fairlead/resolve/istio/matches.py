@@ -41,13 +41,13 @@ def applies(match: HTTPMatchRequest | TLSMatchAttributes | L4MatchAttributes, pl
 def request_match(match: HTTPMatchRequest, source: Source, path: FieldPath) -> Match | None:
     """The conditions that a request decides; None when one of them cannot be asked."""
     if match.stat_prefix:
-        source.warn("not-supported", "statPrefix has no effect", (*path, "statPrefix"))
+        source.warn("unsupported-field", "statPrefix has no effect", (*path, "statPrefix"))
     for field, names in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
         for name in names:
             if name.startswith(_CLAIMS):
                 # Without its condition the route would take requests that it is not meant for.
                 source.error(
-                    "not-supported", f"the route is left out, since {name} is not known here", (*path, field, name)
+                    "unsupported-value", f"the route is left out, since {name} is not known here", (*path, field, name)
                 )
                 return None
     headers = [*_value_matches(match.headers), *_value_matches(match.without_headers, invert=True)]

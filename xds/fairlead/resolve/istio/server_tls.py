@@ -63,9 +63,10 @@ def obstacles(tls: ServerTLSSettings, key: ObjectKey, path: FieldPath) -> tuple[
     if tls.mode is ServerTLSMode.PASSTHROUGH:
         return ()
     if tls.mode not in CLIENT_CERTIFICATES:
-        return (_not_served(f"mode {tls.mode.value} is not supported", key, (*path, "mode"), ""),)
+        return (_not_served("unsupported-value", f"mode {tls.mode.value} is not supported", key, (*path, "mode"), ""),)
     problems = [
         _not_served(
+            "unsupported-field",
             f"{name} names a file of the proxy, which is not supported",
             key,
             (*path, name),
@@ -78,12 +79,14 @@ def obstacles(tls: ServerTLSSettings, key: ObjectKey, path: FieldPath) -> tuple[
         scheme, separator, _ = name.partition("://")
         if separator and scheme not in _SCHEMES:
             hint = "name a Secret in the namespace of the proxies"
-            problems.append(_not_served(f"credentials cannot be had from {scheme}://", key, path, hint))
+            problems.append(
+                _not_served("unsupported-value", f"credentials cannot be had from {scheme}://", key, path, hint)
+            )
     return tuple(problems)
 
 
-def _not_served(why: str, key: ObjectKey, path: FieldPath, hint: str) -> Problem:
-    return error("not-supported", f"the server is not served: {why}", key=key, path=path, hint=hint)
+def _not_served(code: str, why: str, key: ObjectKey, path: FieldPath, hint: str) -> Problem:
+    return error(code, f"the server is not served: {why}", key=key, path=path, hint=hint)
 
 
 def _secret(name: str) -> str:

@@ -31,7 +31,7 @@ _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 def required(value: object, name: str, path: FieldPath, hint: str = "") -> Iterator[Problem]:
     """A field that must not be empty; `path` is the field's."""
     if not value:
-        yield error("required-field", f"{name} is empty", path=path, hint=hint)
+        yield error("missing-field", f"{name} is empty", path=path, hint=hint)
 
 
 def deprecated(name: str, path: FieldPath, hint: str) -> Problem:
@@ -46,7 +46,7 @@ def no_effect(name: str, why: str, path: FieldPath, hint: str = "") -> Problem:
 
 def not_supported(name: str, path: FieldPath, hint: str = "") -> Problem:
     """A field whose meaning is known, but that is not acted upon."""
-    return warning("not-supported", f"{name} is not supported, and ignored", path=path, hint=hint)
+    return warning("unsupported-field", f"{name} is not supported, and ignored", path=path, hint=hint)
 
 
 def dns_label(text: str, what: str, path: FieldPath) -> Iterator[Problem]:

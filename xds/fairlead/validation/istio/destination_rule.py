@@ -66,7 +66,7 @@ def _policy(policy: TrafficPolicy, path: FieldPath) -> Iterator[Problem]:
     for index, settings in enumerate(policy.port_level_settings):
         where = (*path, "portLevelSettings", index)
         if settings.port is None:
-            yield error("required-field", "the settings name no port", path=(*where, "port"), hint="set port.number")
+            yield error("missing-field", "the settings name no port", path=(*where, "port"), hint="set port.number")
         else:
             number = settings.port.number
             yield from common.port(number, (*where, "port", "number"))

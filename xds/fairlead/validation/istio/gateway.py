@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fairlead.models.istio.gateway import Gateway, Server, ServerTLSMode
-from fairlead.problems import FieldPath, Problem, error
+from fairlead.problems import FieldPath, Problem, error, warning
 from fairlead.validation import common
 from fairlead.validation.istio import checks
 from fairlead.validation.istio.tls import credential_fields, server_tls
@@ -15,7 +15,7 @@ def gateway(obj: Gateway) -> Iterator[Problem]:
     servers = obj.spec.servers
     path: FieldPath = ("spec", "servers")
     if not servers:
-        yield error("required-field", "the Gateway has no servers", path=path)
+        yield error("missing-field", "the Gateway has no servers", path=path)
     yield from checks.labels(obj.spec.selector, ("spec", "selector"))
     for index, server in enumerate(servers):
         yield from _server(server, (*path, index))
@@ -28,7 +28,7 @@ def _server(server: Server, path: FieldPath) -> Iterator[Problem]:
     yield from _port(server, (*path, "port"))
     yield from _bind(server, (*path, "bind"))
     if not server.hosts:
-        yield error("required-field", "the server has no hosts", path=(*path, "hosts"), hint='write "*" for all hosts')
+        yield error("missing-field", "the server has no hosts", path=(*path, "hosts"), hint='write "*" for all hosts')
     for index, host in enumerate(server.hosts):
         yield from checks.scoped_host(host, (*path, "hosts", index), gateway=True)
     if server.default_endpoint:
@@ -40,9 +40,10 @@ def _server(server: Server, path: FieldPath) -> Iterator[Problem]:
 def _port(server: Server, path: FieldPath) -> Iterator[Problem]:
     port = server.port
     if not port.protocol:
-        yield error("required-field", "the port has no protocol", path=(*path, "protocol"))
+        yield error("missing-field", "the port has no protocol", path=(*path, "protocol"))
     elif port.protocol.lower() in {"udp", "hbone", "double-hbone", "http_proxy"}:
-        yield checks.not_supported(f"protocol {port.protocol} of a Gateway", (*path, "protocol"))
+        message = f"protocol {port.protocol} of a Gateway is not supported, and the server is ignored"
+        yield warning("unsupported-value", message, path=(*path, "protocol"))
     else:
         yield from checks.protocol(port.protocol, (*path, "protocol"))
     if not server.bind.startswith(checks.UNIX_PREFIX):

@@ -165,7 +165,7 @@ def _rewrite(rewrite: HTTPRewrite, path: FieldPath) -> Iterator[Problem]:
     regex = rewrite.uri_regex_rewrite
     if not rewrite.uri and not rewrite.authority and regex is None:
         hint = "set uri, uriRegexRewrite or authority"
-        yield error("required-field", "the rewrite changes nothing", path=path, hint=hint)
+        yield error("missing-field", "the rewrite changes nothing", path=path, hint=hint)
     if regex is None:
         return
     where = (*path, "uriRegexRewrite")
@@ -237,7 +237,7 @@ def _share(percentage: Percent | None, path: FieldPath) -> Iterator[Problem]:
 def _fault(fault: HTTPFaultInjection, path: FieldPath) -> Iterator[Problem]:
     if fault.delay is None and fault.abort is None:
         hint = "add delay or abort"
-        yield error("required-field", "the fault is neither a delay nor an abort", path=path, hint=hint)
+        yield error("missing-field", "the fault is neither a delay nor an abort", path=path, hint=hint)
     if fault.delay is not None:
         yield from _delay(fault.delay, (*path, "delay"))
     if fault.abort is not None:
@@ -313,7 +313,7 @@ def _cors(policy: CorsPolicy, path: FieldPath) -> Iterator[Problem]:
         where = (*path, "allowOrigins", index)
         if origin == StringMatch() or origin.exact == "":
             message = "the origin matches nothing"
-            yield error("required-field", message, path=where, hint="write exact, prefix or regex")
+            yield error("missing-field", message, path=where, hint="write exact, prefix or regex")
         yield from matches.string_match(origin, where)
     for index, method in enumerate(policy.allow_methods):
         if method not in _METHODS:

@@ -68,7 +68,7 @@ def _consistent_hash(settings: ConsistentHashLB, path: FieldPath) -> Iterator[Pr
         yield from common.header_name(settings.http_header_name, (*path, "httpHeaderName"))
     if settings.http_query_parameter_name == "":
         where = (*path, "httpQueryParameterName")
-        yield error("required-field", "the name of the query parameter is empty", path=where)
+        yield error("missing-field", "the name of the query parameter is empty", path=where)
     if settings.http_cookie is not None:
         cookie, where = settings.http_cookie, (*path, "httpCookie")
         yield from checks.required(cookie.name, "the cookie's name", (*where, "name"))

@@ -43,9 +43,9 @@ def string_match(match: StringMatch, path: FieldPath, *, empty_prefix: bool = Fa
     yield from common.at_most_one(match, ("exact", "prefix", "regex"), path)
     if match.prefix == "" and not empty_prefix:
         hint = "leave the condition out to match all"
-        yield error("required-field", "the prefix is empty", path=(*path, "prefix"), hint=hint)
+        yield error("missing-field", "the prefix is empty", path=(*path, "prefix"), hint=hint)
     if match.regex == "":
-        yield error("required-field", "the regular expression is empty", path=(*path, "regex"))
+        yield error("missing-field", "the regular expression is empty", path=(*path, "regex"))
     elif match.regex is not None:
         yield from common.regex(match.regex, (*path, "regex"))
 
@@ -100,7 +100,7 @@ def tls_match(match: TLSMatchAttributes, path: FieldPath, spec: VirtualServiceSp
     """Conditions of a TLS connection, of a route of `spec`."""
     if not match.sni_hosts:
         hint = 'write "*" for all server names' if "*" in spec.hosts else "list server names of spec.hosts"
-        yield error("required-field", "the match has no sniHosts", path=(*path, "sniHosts"), hint=hint)
+        yield error("missing-field", "the match has no sniHosts", path=(*path, "sniHosts"), hint=hint)
     for index, host in enumerate(match.sni_hosts):
         where = (*path, "sniHosts", index)
         if common.is_ip_address(host):

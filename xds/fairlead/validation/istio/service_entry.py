@@ -36,7 +36,7 @@ def service_entry(obj: ServiceEntry) -> Iterator[Problem]:
 
 def _hosts(spec: ServiceEntrySpec) -> Iterator[Problem]:
     if not spec.hosts:
-        yield error("required-field", "the ServiceEntry has no hosts", path=("spec", "hosts"))
+        yield error("missing-field", "the ServiceEntry has no hosts", path=("spec", "hosts"))
     yield from common.at_most(spec.hosts, 256, ("spec", "hosts"))
     for index, host in enumerate(spec.hosts):
         path: FieldPath = ("spec", "hosts", index)

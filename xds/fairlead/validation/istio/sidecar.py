@@ -134,7 +134,7 @@ def _egress_port(listener: IstioEgressListener, port: SidecarPort, path: FieldPa
 
 def _egress_hosts(listener: IstioEgressListener, namespace: str, path: FieldPath) -> Iterator[Problem]:
     if not listener.hosts:
-        yield error("required-field", "the listener has no hosts", path=path, hint='write "*/*" for all hosts')
+        yield error("missing-field", "the listener has no hosts", path=path, hint='write "*/*" for all hosts')
     seen: set[tuple[str, str]] = set()
     for index, host in enumerate(listener.hosts):
         where = (*path, index)
@@ -162,4 +162,4 @@ def _outbound(policy: OutboundTrafficPolicy, path: FieldPath) -> Iterator[Proble
         return
     yield from destinations.destination(proxy, where)
     if proxy.port is None:
-        yield error("required-field", "the proxy has no port", path=(*where, "port"), hint="set port.number")
+        yield error("missing-field", "the proxy has no port", path=(*where, "port"), hint="set port.number")

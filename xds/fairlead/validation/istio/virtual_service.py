@@ -59,13 +59,13 @@ def _delegate(spec: VirtualServiceSpec) -> Iterator[Problem]:
     for name, value in (("gateways", spec.gateways), ("tls", spec.tls), ("tcp", spec.tcp)):
         if value:
             message = f"a VirtualService without hosts holds http routes that others delegate to, and has no {name}"
-            yield error("required-field", message, path=("spec", name), hint="add hosts")
+            yield error("missing-field", message, path=("spec", name), hint="add hosts")
 
 
 def _tls(route: TLSRoute, path: FieldPath, spec: VirtualServiceSpec) -> Iterator[Problem]:
     if not route.match:
         hint = "add a match with sniHosts"
-        yield error("required-field", "the tls route has no match", path=(*path, "match"), hint=hint)
+        yield error("missing-field", "the tls route has no match", path=(*path, "match"), hint=hint)
     for index, match in enumerate(route.match):
         yield from matches.tls_match(match, (*path, "match", index), spec)
     yield from _connection_destinations(route.route, (*path, "route"))
@@ -79,5 +79,5 @@ def _tcp(route: TCPRoute, path: FieldPath) -> Iterator[Problem]:
 
 def _connection_destinations(routes: tuple[RouteDestination, ...], path: FieldPath) -> Iterator[Problem]:
     if not routes:
-        yield error("required-field", "the route has no destination", path=path)
+        yield error("missing-field", "the route has no destination", path=path)
     yield from destinations.weighted(routes, path)

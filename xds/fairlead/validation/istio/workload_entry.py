@@ -54,9 +54,9 @@ def _address(spec: WorkloadEntrySpec, path: FieldPath, *, names: bool, sockets: 
     if not address:
         if spec.network:
             message = f"an endpoint of the network {spec.network!r} without address is reached through that network's"
-            yield warning("not-supported", f"{message} gateway, which is not supported; it is left out", path=path)
+            yield warning("unsupported-field", f"{message} gateway, which is not supported; it is left out", path=path)
         else:
-            yield error("required-field", "the endpoint has no address", path=path)
+            yield error("missing-field", "the endpoint has no address", path=path)
     elif address.startswith(checks.UNIX_PREFIX):
         if sockets:
             yield from checks.socket_path(address, path)
