@@ -66,6 +66,16 @@ def test_names_are_those_of_istio() -> None:
     assert cluster_name(REVIEWS) == NAME
 
 
+def test_a_cluster_names_its_first_destination_rule_as_istio_does() -> None:
+    rules = [ObjectKey("networking.istio.io", "DestinationRule", "shop", name) for name in ("first", "second")]
+    intent = Cluster(REVIEWS, Discovery.ASSIGNED, UpstreamProtocol.HTTP1, origin=(*SERVICE, *rules))
+    resource = clusters.cluster(intent)
+    path = "/apis/networking.istio.io/v1/namespaces/shop/destination-rule/first"
+    assert as_dict(resource.type_url, resource.body) == ASSIGNED | {
+        "metadata": {"filter_metadata": {"istio": {"config": path}}}
+    }
+
+
 # --- Discovery --------------------------------------------------------------------------------------------------------
 
 

@@ -43,6 +43,9 @@ A, B = Backend("a.shop.svc.cluster.local", 80), Backend("b.shop.svc.cluster.loca
 TO_A, TO_B = "outbound|80||a.shop.svc.cluster.local", "outbound|8080|v2|b.shop.svc.cluster.local"
 FORWARD = Forward((Destination(A),))
 SHOP = (ObjectKey("networking.istio.io", "VirtualService", "shop", "shop"),)
+OF_SHOP = {
+    "filter_metadata": {"istio": {"config": "/apis/networking.istio.io/v1/namespaces/shop/virtual-service/shop"}}
+}
 
 
 def shown(message: Message) -> Any:
@@ -360,6 +363,7 @@ def test_headers_of_an_only_destination_follow_those_of_the_route() -> None:
     )
     assert routed(entry) == {
         "name": "r",
+        "metadata": OF_SHOP,
         "match": {"prefix": "/"},
         "route": PLAIN,
         "request_headers_to_add": [
@@ -378,9 +382,30 @@ def test_headers_that_envoy_would_refuse_are_left_out() -> None:
     entry = Route("r", Match(), DirectResponse(200), SHOP, request_headers=operations, response_headers=operations)
     assert routed(entry) == {
         "name": "r",
+        "metadata": OF_SHOP,
         "match": {"prefix": "/"},
         "direct_response": {"status": 200},
     }
+
+
+DELEGATE = ObjectKey("networking.istio.io", "VirtualService", "shop", "delegate")
+HTTP_ROUTE = ObjectKey("gateway.networking.k8s.io", "HTTPRoute", "a", "b")
+FROM_HTTP_ROUTE = "/apis/gateway.networking.k8s.io/v1/namespaces/a/http-route/b"
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ((), None),
+        (SHOP, OF_SHOP),
+        ((*SHOP, DELEGATE), OF_SHOP),
+        ((HTTP_ROUTE,), {"filter_metadata": {"istio": {"config": FROM_HTTP_ROUTE}}}),
+    ],
+)
+def test_a_route_names_the_object_that_it_was_made_of_as_istio_does(
+    origin: tuple[ObjectKey, ...], expected: dict[str, Any] | None
+) -> None:
+    assert routed(Route("r", Match(), FORWARD, origin)).get("metadata") == expected
 
 
 @pytest.mark.parametrize(
@@ -465,7 +490,7 @@ def test_virtual_hosts() -> None:
     assert content(leaf) == {
         "name": "a.example:80",
         "domains": ["a.example", "*.a.example"],
-        "routes": [{"name": "r", "match": {"prefix": "/"}, "route": PLAIN}],
+        "routes": [{"name": "r", "metadata": OF_SHOP, "match": {"prefix": "/"}, "route": PLAIN}],
         "include_request_attempt_count": True,
     }
     assert content(routes.virtual_host(SECURE)) == {

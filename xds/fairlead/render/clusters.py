@@ -25,6 +25,7 @@ from fairlead.intent import (
 from fairlead.render import tls
 from fairlead.render.encoding import AGGREGATED, duration, packed, resource, whole_seconds, write_duration
 from fairlead.render.endpoints import write_localities
+from fairlead.render.metadata import made_of
 from fairlead.render.names import cluster_name
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
@@ -34,6 +35,8 @@ _HttpProtocolOptions = http_protocol_options_pb2.HttpProtocolOptions
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _TCP_OPTIONS = "envoy.extensions.upstreams.tcp.v3.TcpProtocolOptions"
+
+_DESTINATION_RULE = "DestinationRule"
 
 _UNLIMITED = 0xFFFF_FFFF
 
@@ -47,6 +50,9 @@ def cluster(intent: Cluster) -> Resource:
     name = cluster_name(intent.backend)
     pool = intent.connection_pool
     message = _Cluster(name=name)
+    rule = next((key for key in intent.origin if key.kind == _DESTINATION_RULE), None)
+    if rule is not None:
+        message.metadata.CopyFrom(made_of(rule))
     _write_discovery(message, intent)
     _write_load_balancing(message, intent)
     write_duration(message.connect_timeout, pool.connect_timeout)
