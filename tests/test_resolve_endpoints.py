@@ -290,11 +290,6 @@ def test_subsets_of_listed_endpoints() -> None:
     [
         ("STATIC", {"address": "example.com"}, "unusable-endpoint ServiceEntry default/api spec.endpoints[0].address"),
         ("STATIC", {"network": "n"}, "unusable-endpoint ServiceEntry default/api spec.endpoints[0].address"),
-        (
-            "STATIC",
-            {"address": "10.0.0.1", "network": "n"},
-            "unsupported-field ServiceEntry default/api spec.endpoints[0].network",
-        ),
         ("DNS", {"address": "unix:///a"}, "unusable-endpoint ServiceEntry default/api spec.endpoints[0].address"),
     ],
 )

@@ -200,12 +200,6 @@ def test_a_route_with_a_condition_that_cannot_be_asked_is_left_out() -> None:
     assert problem.path == ("spec", "http", 0, "match", 0, "headers", "@request.auth.claims.sub")
 
 
-def test_a_prefix_of_statistics_is_told_to_have_no_effect() -> None:
-    made = route_world(f"match: [{{uri: {{exact: /}}, statPrefix: x}}], {TO_SHOP}")
-    assert len(only_host(made).routes) == 1
-    assert [problem.path[-1] for problem in all_problems(made)] == ["statPrefix"]
-
-
 # --- Where requests go ------------------------------------------------------------------------------------------------
 
 

@@ -315,9 +315,6 @@ def _of_load_balancer(located: Located[models.LoadBalancerSettings], *, detects:
     if settings.simple is models.SimpleLB.PASSTHROUGH:
         message = "PASSTHROUGH has no effect: a gateway does not know where its clients wanted to connect to"
         yield located.warning("unsupported-value", message, "simple", hint="use LEAST_REQUEST, which is used instead")
-    if settings.zone_aware_lb_setting is not None:
-        hint = "use localityLbSetting"
-        yield located.not_supported("zone aware load balancing is not supported", "zoneAwareLbSetting", hint=hint)
     cookie = None if settings.consistent_hash is None else settings.consistent_hash.http_cookie
     if cookie is not None and cookie.attributes:
         path = ("consistentHash", "httpCookie", "attributes")

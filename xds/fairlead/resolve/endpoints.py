@@ -380,9 +380,6 @@ def _add_workload(
         message = f"the endpoint is left out: it is {fault}"
         gathering.problems.append(warning("unusable-endpoint", message, key=key, path=(*path, "address")))
         return
-    if workload.network:
-        message = "network has no effect: the endpoint is taken to be reachable directly"
-        gathering.problems.append(warning("unsupported-field", message, key=key, path=(*path, "network")))
     place = localities.parse(workload.locality or dict(labels).get(LOCALITY_LABEL, ""))
     gathering.add(key, Endpoint(address, number, workload.weight or 1), labels, place)
 

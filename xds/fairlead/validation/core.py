@@ -39,9 +39,6 @@ def service(obj: Service) -> Iterator[Problem]:
         hint = "write an IP address, or None for a headless Service"
         yield error("invalid-value", f"{spec.cluster_ip!r} is no IP address", path=("spec", "clusterIP"), hint=hint)
     yield from _service_ports(spec.ports)
-    if spec.traffic_distribution:
-        message = "trafficDistribution is not supported yet; endpoints of all zones are used alike"
-        yield warning("unsupported-field", message, path=("spec", "trafficDistribution"))
 
 
 def _service_ports(ports: tuple[ServicePort, ...]) -> Iterator[Problem]:

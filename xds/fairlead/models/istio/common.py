@@ -18,9 +18,11 @@ class PortSelector(Model, frozen=True, kw_only=True):
     """A port of a service, by number."""
 
     number: UInt32 = 0
+    """The number of the service's port; may be left out of a destination whose service has one port."""
 
 
 class WorkloadSelector(Model, frozen=True, kw_only=True):
     """Workloads of the object's own namespace that carry all of these labels."""
 
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """All of these."""

@@ -25,14 +25,18 @@ class HTTPCookieAttribute(Model, frozen=True, kw_only=True):
     """An attribute of a cookie that Envoy makes."""
 
     name: str
+    """Such as `SameSite`."""
     value: str = ""
+    """Empty for an attribute that is only a name."""
 
 
 class HTTPCookie(Model, frozen=True, kw_only=True):
     """A cookie that decides the host; Envoy makes it when it is absent and `ttl` is set."""
 
     name: str
+    """A hash policy of the routes to the service."""
     path: str = ""
+    """Of the cookie that Envoy makes."""
     ttl: Duration | None = None
     """0 for a session cookie; absent for one that Envoy does not make."""
     attributes: tuple[HTTPCookieAttribute, ...] = ()
@@ -56,9 +60,12 @@ class ConsistentHashLB(Model, frozen=True, kw_only=True):
     """Load balancing by a property of the request: exactly one of the first four is set, one algorithm at most."""
 
     http_header_name: str | None = None
+    """A hash policy of the routes to the service."""
     http_cookie: HTTPCookie | None = None
     use_source_ip: bool | None = None
+    """Also for bytes that are not HTTP."""
     http_query_parameter_name: str | None = None
+    """A hash policy of the routes to the service."""
     ring_hash: RingHash | None = None
     maglev: MagLev | None = None
     minimum_ring_size: UInt64 = 0
@@ -78,7 +85,9 @@ class Failover(Model, frozen=True, kw_only=True):
     """Where requests of a region go when its hosts are unhealthy."""
 
     from_: str = msgspec.field(default="", name="from")
+    """The proxy's region."""
     to: str = ""
+    """The only other region that comes next; others come after it."""
 
 
 class LocalityLoadBalancerSetting(Model, frozen=True, kw_only=True):
@@ -89,6 +98,7 @@ class LocalityLoadBalancerSetting(Model, frozen=True, kw_only=True):
     failover_priority: tuple[str, ...] = ()
     """Labels, `key` or `key=value`, by which hosts like the proxy are preferred."""
     enabled: bool | None = None
+    """False for no preference; absent for true."""
 
 
 class ZoneAwareLoadBalancerSetting(Model, frozen=True, kw_only=True):
@@ -105,6 +115,7 @@ class WarmupConfiguration(Model, frozen=True, kw_only=True):
     """How the share of a new host grows."""
 
     duration: Duration
+    """`slow_start_window`; with LEAST_REQUEST and ROUND_ROBIN."""
     minimum_percent: float | None = None
     """0 to 100; absent for 10."""
     aggression: float | None = None
@@ -127,8 +138,11 @@ class TcpKeepalive(Model, frozen=True, kw_only=True):
     """TCP keep-alive; what is 0 or absent is left to the operating system."""
 
     probes: UInt32 = 0
+    """How many unanswered ones end a connection."""
     time: Duration | None = None
+    """In whole seconds: of idleness before the first probe."""
     interval: Duration | None = None
+    """In whole seconds: between probes."""
 
 
 class TCPSettings(Model, frozen=True, kw_only=True):
@@ -137,9 +151,12 @@ class TCPSettings(Model, frozen=True, kw_only=True):
     max_connections: Int32 = 0
     """0 for no limit."""
     connect_timeout: Duration | None = None
+    """Absent for 10 s."""
     tcp_keepalive: TcpKeepalive | None = None
     max_connection_duration: Duration | None = None
+    """After which a connection is closed, when its requests have ended."""
     idle_timeout: Duration | None = None
+    """Of connections that are not HTTP, or where `http.idleTimeout` is absent; absent for an hour."""
 
 
 class H2UpgradePolicy(enum.Enum):
@@ -154,20 +171,29 @@ class ConnectionKeepalive(Model, frozen=True, kw_only=True):
     """HTTP/2 pings."""
 
     interval: Duration | None = None
+    """Between pings."""
     timeout: Duration | None = None
+    """After which a connection without an answer is closed."""
 
 
 class HTTPSettings(Model, frozen=True, kw_only=True):
     """HTTP connections to a service; 0 means no limit."""
 
     http1_max_pending_requests: Int32 = msgspec.field(default=0, name="http1MaxPendingRequests")
+    """`max_pending_requests`: requests that wait for a connection; more are answered 503."""
     http2_max_requests: Int32 = msgspec.field(default=0, name="http2MaxRequests")
+    """`max_requests`: requests under way, of any version of HTTP; more are answered 503."""
     max_requests_per_connection: Int32 = 0
+    """1 turns keep-alive off."""
     max_retries: Int32 = 0
+    """Retries under way."""
     idle_timeout: Duration | None = None
+    """Absent for `tcp.idleTimeout`, or an hour."""
     h2_upgrade_policy: H2UpgradePolicy = msgspec.field(default=H2UpgradePolicy.DEFAULT, name="h2UpgradePolicy")
     use_client_protocol: bool = False
+    """HTTP/1 or HTTP/2, as the client speaks."""
     max_concurrent_streams: Int32 = 0
+    """Per connection, if HTTP/2 is what is always spoken."""
     http2_keep_alive: ConnectionKeepalive | None = msgspec.field(default=None, name="http2KeepAlive")
 
 
@@ -184,17 +210,23 @@ class OutlierDetection(Model, frozen=True, kw_only=True):
     consecutive_errors: Int32 = 0
     """Deprecated in favour of `consecutive_5xx_errors`."""
     split_external_local_origin_errors: bool = False
+    """Failures to connect are counted apart from answers."""
     consecutive_local_origin_failures: UInt32 | None = None
+    """0 turns it off; absent for 5; needs the former."""
     consecutive_gateway_errors: UInt32 | None = None
     """0 turns it off; absent for off."""
     consecutive_5xx_errors: UInt32 | None = msgspec.field(default=None, name="consecutive5xxErrors")
     """0 turns it off; absent for 5."""
     interval: Duration | None = None
+    """Between sweeps that end ejections; absent for 10 s."""
     base_ejection_time: Duration | None = None
+    """Multiplied by the number of ejections; absent for 30 s."""
     max_ejection_percent: Int32 = 0
     """0 for 10."""
     min_health_percent: Int32 = 0
+    """`healthy_panic_threshold`: below this share of healthy hosts all are used again; 0 for never."""
     outlier_detection_http_error_codes: tuple[UInt32, ...] = ()
+    """Status codes that count as errors, in place of 5xx."""
 
 
 class ClientTLSMode(enum.Enum):
@@ -211,13 +243,21 @@ class ClientTLSSettings(Model, frozen=True, kw_only=True):
 
     mode: ClientTLSMode = ClientTLSMode.DISABLE
     client_certificate: str = ""
+    """A file of the proxy, for MUTUAL."""
     private_key: str = ""
+    """A file of the proxy, for MUTUAL."""
     ca_certificates: str = ""
+    """A file of the proxy, or `system`; absent for the CA certificates of the proxy's host."""
     credential_name: str = ""
+    """A Secret of the proxy's namespace, sent by SDS, with its `ca.crt` or that of its `-cacert`."""
     subject_alt_names: tuple[str, ...] = ()
+    """One of these must be in the service's certificate, exactly; absent for those of the ServiceEntry."""
     sni: str = ""
+    """The server name that is asked for; absent for the request's host."""
     insecure_skip_verify: bool | None = None
+    """The service's certificate is not verified."""
     ca_crl: str = ""
+    """A file of the proxy."""
 
 
 class TunnelSettings(Model, frozen=True, kw_only=True):
@@ -226,7 +266,9 @@ class TunnelSettings(Model, frozen=True, kw_only=True):
     protocol: str = ""
     """`CONNECT` or `POST`; empty for `CONNECT`."""
     target_host: str
+    """A name or an IP address."""
     target_port: UInt32
+    """A port of it."""
 
 
 class ProxyProtocolVersion(enum.Enum):
@@ -250,6 +292,7 @@ class RetryBudget(Model, frozen=True, kw_only=True):
     min_retry_concurrency: UInt32 = 0
     """Retries that are always allowed; 0 for 3."""
     budget_interval: Duration | None = None
+    """Requests of this time count as active; 0 for those that are."""
 
 
 class PortTrafficPolicy(Model, frozen=True, kw_only=True):
@@ -279,7 +322,9 @@ class Subset(Model, frozen=True, kw_only=True):
     """Hosts of a service that carry some labels."""
 
     name: str
+    """Clusters are named `outbound|port|name|host`."""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """The endpoints have all of these."""
     traffic_policy: TrafficPolicy | None = None
     """Replaces the rule's policy block by block."""
 
@@ -288,12 +333,14 @@ class WorkloadLabels(Model, frozen=True, kw_only=True):
     """Workloads that carry all of these labels."""
 
     match_labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """All of these."""
 
 
 class DestinationRuleSpec(Model, frozen=True, kw_only=True):
     """How a service is called, and its subsets."""
 
     host: str
+    """Short names are of the rule's own namespace; the most specific host with a rule decides."""
     traffic_policy: TrafficPolicy | None = None
     subsets: tuple[Subset, ...] = ()
     export_to: tuple[str, ...] = ()

@@ -57,8 +57,11 @@ class TLSCertificate(Model, frozen=True, kw_only=True):
     """A key pair in files of the proxy."""
 
     server_certificate: str = ""
+    """As `tls.serverCertificate`."""
     private_key: str = ""
+    """As `tls.serverCertificate`."""
     ca_certificates: str = ""
+    """As `tls.serverCertificate`."""
 
 
 class ServerTLSSettings(Model, frozen=True, kw_only=True):
@@ -68,15 +71,22 @@ class ServerTLSSettings(Model, frozen=True, kw_only=True):
     """Plain HTTP servers only: answer 301 to https."""
     mode: ServerTLSMode = ServerTLSMode.PASSTHROUGH
     server_certificate: str = ""
+    """A file of the proxy: a server that names one is reported, and not served; use `credentialName`."""
     private_key: str = ""
+    """As `serverCertificate`."""
     ca_certificates: str = ""
+    """As `serverCertificate`."""
     ca_crl: str = ""
+    """As `serverCertificate`; a Secret may hold `ca.crl`."""
     credential_name: str = ""
+    """A Secret of the proxy's namespace, sent by SDS; its `ca.crt`, or that of `-cacert`, verifies clients."""
     credential_names: tuple[str, ...] = ()
     """At most two: one RSA, one ECDSA."""
     ca_cert_credential_name: str = ""
+    """A Secret that holds the CA certificates for clients' certificates."""
     tls_certificates: tuple[TLSCertificate, ...] = ()
     subject_alt_names: tuple[str, ...] = ()
+    """One of these must be in a client's certificate, exactly."""
     verify_certificate_spki: tuple[str, ...] = ()
     """Base64 of SHA-256 of a client certificate's public key."""
     verify_certificate_hash: tuple[str, ...] = ()
@@ -84,16 +94,22 @@ class ServerTLSSettings(Model, frozen=True, kw_only=True):
     min_protocol_version: TLSProtocol = TLSProtocol.TLS_AUTO
     max_protocol_version: TLSProtocol = TLSProtocol.TLS_AUTO
     cipher_suites: tuple[str, ...] = ()
+    """Of TLS 1.2 and below; unknown ones are left out with a warning. Empty for Envoy's."""
     ecdh_curves: tuple[str, ...] = ()
+    """Unknown ones are left out with a warning. Empty for Envoy's."""
     insecure_skip_verify: bool | None = None
+    """Clients' certificates are asked for, but not verified."""
 
 
 class Port(Model, frozen=True, kw_only=True):
     """The port of a server."""
 
     number: UInt32
+    """Where the listener binds; a Service that selects the gateway may map it to another port."""
     protocol: str
+    """`HTTP`, `HTTP2`, `GRPC`, `GRPC-WEB`: requests; `HTTPS`, `TLS`: as `tls` says; `TCP`, `MONGO` and so on: bytes."""
     name: str
+    """Part of the route table's name where TLS ends."""
     target_port: UInt32 = 0
     """Deprecated, and without effect."""
 
@@ -110,6 +126,7 @@ class Server(Model, frozen=True, kw_only=True):
     default_endpoint: str = ""
     """Never implemented in Istio, and without effect."""
     name: str = ""
+    """Without effect on traffic."""
 
 
 class GatewaySpec(Model, frozen=True, kw_only=True):

@@ -34,9 +34,11 @@ class ServicePort(Model, frozen=True, kw_only=True):
     """A port of a service."""
 
     number: UInt32
+    """A cluster for each port."""
     protocol: str = ""
     """Empty for a guess from the traffic."""
     name: str
+    """By which endpoints name the port."""
     target_port: UInt32 = 0
     """0 for `number`."""
 
@@ -45,6 +47,7 @@ class ServiceEntrySpec(Model, frozen=True, kw_only=True):
     """Hosts, ports and endpoints of a service."""
 
     hosts: tuple[str, ...]
+    """A service for each of them."""
     addresses: tuple[str, ...] = ()
     """Virtual IP addresses or CIDR blocks."""
     ports: tuple[ServicePort, ...] = ()
@@ -56,6 +59,7 @@ class ServiceEntrySpec(Model, frozen=True, kw_only=True):
     export_to: tuple[str, ...] = ()
     """Namespaces that see it: `.`, `*`, `~` or names; empty for the mesh's default."""
     subject_alt_names: tuple[str, ...] = ()
+    """The service's certificate must have one of them, where its DestinationRule names none."""
 
 
 class ServiceEntry(KubernetesObject, frozen=True, kw_only=True):

@@ -13,7 +13,9 @@ class StringMatch(Model, frozen=True, kw_only=True):
     """How a string is matched: exactly one is set; none, in a map of headers or parameters, means presence."""
 
     exact: str | None = None
+    """The whole string."""
     prefix: str | None = None
+    """Its beginning."""
     regex: str | None = None
     """RE2, of the whole string."""
 
@@ -31,6 +33,7 @@ class Destination(Model, frozen=True, kw_only=True):
     host: str
     """Short names are of the VirtualService's own namespace."""
     subset: str = ""
+    """Defined by a DestinationRule for the host; empty for all endpoints."""
     port: PortSelector | None = None
 
 
@@ -38,8 +41,11 @@ class HeaderOperations(Model, frozen=True, kw_only=True):
     """Changes of headers."""
 
     set: dict[str, str] = msgspec.field(default_factory=dict)
+    """Replaced, or added."""
     add: dict[str, str] = msgspec.field(default_factory=dict)
+    """Appended to what is there."""
     remove: tuple[str, ...] = ()
+    """Names of headers that are taken away."""
 
 
 class Headers(Model, frozen=True, kw_only=True):
@@ -53,6 +59,7 @@ class HTTPMatchRequest(Model, frozen=True, kw_only=True):
     """Conditions of a request, all of which must hold."""
 
     name: str = ""
+    """Part of the route's name in Envoy."""
     uri: StringMatch | None = None
     scheme: StringMatch | None = None
     method: StringMatch | None = None
@@ -61,11 +68,15 @@ class HTTPMatchRequest(Model, frozen=True, kw_only=True):
     port: UInt32 = 0
     """0 for any."""
     source_labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """Only proxies with these labels have the route."""
     gateways: tuple[str, ...] = ()
+    """Only on these Gateways; empty for those of the VirtualService."""
     query_params: dict[str, StringMatch] = msgspec.field(default_factory=dict)
     ignore_uri_case: bool = False
+    """`uri` is compared without regard to case, if exact or prefix."""
     without_headers: dict[str, StringMatch] = msgspec.field(default_factory=dict)
     source_namespace: str = ""
+    """Only proxies of this namespace have the route."""
     stat_prefix: str = ""
 
 
@@ -89,19 +100,25 @@ class HTTPRedirect(Model, frozen=True, kw_only=True):
     """A redirect; empty parts are those of the request. At most one of `port` and `derive_port` is set."""
 
     uri: str = ""
+    """The whole new path."""
     authority: str = ""
+    """The new host."""
     port: UInt32 | None = None
+    """The new port."""
     derive_port: RedirectPortSelection | None = None
     scheme: str = ""
+    """`http` or `https`."""
     redirect_code: UInt32 = 0
     """0 for 301."""
     prefix_rewrite: str = ""
+    """Replaces the part of the path that matched."""
 
 
 class HTTPBody(Model, frozen=True, kw_only=True):
     """A body: at most one is set."""
 
     string: str | None = None
+    """As text."""
     bytes_: bytes | None = msgspec.field(default=None, name="bytes")
     """Base64 in YAML."""
 
@@ -110,6 +127,7 @@ class HTTPDirectResponse(Model, frozen=True, kw_only=True):
     """A fixed response."""
 
     status: UInt32
+    """200 to 599."""
     body: HTTPBody | None = None
 
 
@@ -117,6 +135,7 @@ class Delegate(Model, frozen=True, kw_only=True):
     """Another VirtualService that holds the routes."""
 
     name: str = ""
+    """Of the VirtualService, which has no hosts."""
     namespace: str = ""
     """Empty for that of the delegating VirtualService."""
 
@@ -134,7 +153,9 @@ class HTTPRewrite(Model, frozen=True, kw_only=True):
     """A rewrite of a request before it is forwarded."""
 
     uri: str = ""
+    """Replaces the part of the path that matched."""
     authority: str = ""
+    """The new host."""
     uri_regex_rewrite: RegexRewrite | None = None
 
 
@@ -144,17 +165,22 @@ class HTTPRetry(Model, frozen=True, kw_only=True):
     attempts: Int32 = 0
     """0 turns retries off."""
     per_try_timeout: Duration | None = None
+    """Absent for the route's timeout."""
     retry_on: str = ""
     """Envoy's conditions and status codes, separated by commas; empty for the default ones."""
     retry_remote_localities: bool | None = None
+    """Retries may leave the preferred locality."""
     retry_ignore_previous_hosts: bool | None = None
+    """Retries avoid the endpoints that failed; absent for true, but false with consistent hash."""
     backoff: Duration | None = None
+    """The base interval; absent for Envoy's 25 ms."""
 
 
 class Delay(Model, frozen=True, kw_only=True):
     """A delay that is injected."""
 
     fixed_delay: Duration | None = None
+    """Before the request is forwarded."""
     exponential_delay: Duration | None = None
     """Not implemented."""
     percentage: Percent | None = None
@@ -166,6 +192,7 @@ class Abort(Model, frozen=True, kw_only=True):
     """An error that is injected: exactly one kind is set."""
 
     http_status: Int32 | None = None
+    """The response's status; 200 to 599."""
     grpc_status: str | None = None
     """A name such as `UNAVAILABLE`."""
     http2_error: str | None = None
@@ -203,10 +230,15 @@ class CorsPolicy(Model, frozen=True, kw_only=True):
     """Deprecated: exact origins, or `*`."""
     allow_origins: tuple[StringMatch, ...] = ()
     allow_methods: tuple[str, ...] = ()
+    """`access-control-allow-methods`."""
     allow_headers: tuple[str, ...] = ()
+    """`access-control-allow-headers`."""
     expose_headers: tuple[str, ...] = ()
+    """`access-control-expose-headers`."""
     max_age: Duration | None = None
+    """`access-control-max-age`, in seconds."""
     allow_credentials: bool | None = None
+    """`access-control-allow-credentials`."""
     unmatched_preflights: UnmatchedPreflights = UnmatchedPreflights.UNSPECIFIED
 
 
@@ -214,6 +246,7 @@ class HTTPRoute(Model, frozen=True, kw_only=True):
     """What is done with requests that any of `match` describes: exactly one of the first four after it is set."""
 
     name: str = ""
+    """Part of the route's name in Envoy."""
     match: tuple[HTTPMatchRequest, ...] = ()
     """Empty for all requests."""
     route: tuple[HTTPRouteDestination, ...] = ()
@@ -246,12 +279,17 @@ class TLSMatchAttributes(Model, frozen=True, kw_only=True):
     """Conditions of a TLS connection, all of which must hold."""
 
     sni_hosts: tuple[str, ...]
+    """Server names that clients ask for; may begin with `*.`."""
     destination_subnets: tuple[str, ...] = ()
+    """Addresses that clients wanted to reach; gateways do not know them: the route is reported, and left out."""
     port: UInt32 = 0
     """0 for any."""
     source_labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """Only proxies with these labels have the route."""
     gateways: tuple[str, ...] = ()
+    """Only on these Gateways; empty for those of the VirtualService."""
     source_namespace: str = ""
+    """Only proxies of this namespace have the route."""
 
 
 class TLSRoute(Model, frozen=True, kw_only=True):
@@ -265,13 +303,17 @@ class L4MatchAttributes(Model, frozen=True, kw_only=True):
     """Conditions of a connection, all of which must hold."""
 
     destination_subnets: tuple[str, ...] = ()
+    """As in `tls[].match[]`."""
     port: UInt32 = 0
     """0 for any."""
     source_subnet: str = ""
     """Not implemented in Istio."""
     source_labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """Only proxies with these labels have the route."""
     gateways: tuple[str, ...] = ()
+    """Only on these Gateways; empty for those of the VirtualService."""
     source_namespace: str = ""
+    """Only proxies of this namespace have the route."""
 
 
 class TCPRoute(Model, frozen=True, kw_only=True):

@@ -16,12 +16,14 @@ class WorkloadEntrySpec(Model, frozen=True, kw_only=True):
     ports: dict[str, UInt32] = msgspec.field(default_factory=dict)
     """By the name of the service's port; those not named have its number."""
     labels: dict[str, str] = msgspec.field(default_factory=dict)
+    """Subsets and selectors see these, and those of the WorkloadEntry's metadata."""
     network: str = ""
     locality: str = ""
     """`region/zone/subzone`."""
     weight: UInt32 = 0
     """0 for 1."""
     service_account: str = ""
+    """Who the workload is, where the mesh's certificates are checked."""
 
 
 class WorkloadEntry(KubernetesObject, frozen=True, kw_only=True):

@@ -40,8 +40,6 @@ def applies(match: HTTPMatchRequest | TLSMatchAttributes | L4MatchAttributes, pl
 
 def request_match(match: HTTPMatchRequest, source: Source, path: FieldPath) -> Match | None:
     """The conditions that a request decides; None when one of them cannot be asked."""
-    if match.stat_prefix:
-        source.warn("unsupported-field", "statPrefix has no effect", (*path, "statPrefix"))
     for field, names in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
         for name in names:
             if name.startswith(_CLAIMS):

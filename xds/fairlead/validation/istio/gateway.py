@@ -31,9 +31,6 @@ def _server(server: Server, path: FieldPath) -> Iterator[Problem]:
         yield error("missing-field", "the server has no hosts", path=(*path, "hosts"), hint='write "*" for all hosts')
     for index, host in enumerate(server.hosts):
         yield from checks.scoped_host(host, (*path, "hosts", index), gateway=True)
-    if server.default_endpoint:
-        hint = "leave it out; route with a VirtualService"
-        yield checks.not_supported("defaultEndpoint", (*path, "defaultEndpoint"), hint)
     yield from _tls(server, path)
 
 

@@ -251,9 +251,7 @@ def _no_share(what: str, path: FieldPath) -> Problem:
 
 def _delay(delay: Delay, path: FieldPath) -> Iterator[Problem]:
     yield from common.at_most_one(delay, ("fixed_delay", "exponential_delay"), path)
-    if delay.exponential_delay is not None:
-        yield checks.not_supported("exponentialDelay", (*path, "exponentialDelay"), "use fixedDelay")
-    elif delay.fixed_delay is None:
+    if delay.fixed_delay is None and delay.exponential_delay is None:
         yield warning("empty-fault", "the delay has no fixedDelay, and no effect", path=path)
     yield from checks.duration(delay.fixed_delay, (*path, "fixedDelay"))
     yield from _share(delay.percentage, (*path, "percentage"))
@@ -275,8 +273,6 @@ def _abort(abort: Abort, path: FieldPath) -> Iterator[Problem]:
     if abort.grpc_status is not None and abort.grpc_status not in _GRPC_STATUSES:
         message = f"{abort.grpc_status!r} is no status of gRPC"
         yield error("invalid-status", message, path=(*path, "grpcStatus"), hint="write a name such as UNAVAILABLE")
-    if abort.http2_error is not None:
-        yield checks.not_supported("http2Error", (*path, "http2Error"), "use httpStatus or grpcStatus")
     yield from _share(abort.percentage, (*path, "percentage"))
     if abort.percentage is None:
         yield _no_share("aborted", path)

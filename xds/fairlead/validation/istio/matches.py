@@ -119,8 +119,6 @@ def tls_match(match: TLSMatchAttributes, path: FieldPath, spec: VirtualServiceSp
 def tcp_match(match: L4MatchAttributes, path: FieldPath) -> Iterator[Problem]:
     """Conditions of a connection."""
     yield from _subnets(match.destination_subnets, (*path, "destinationSubnets"))
-    if match.source_subnet:
-        yield checks.not_supported("sourceSubnet", (*path, "sourceSubnet"))
     yield from _l4(match, path)
 
 

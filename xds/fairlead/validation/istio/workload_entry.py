@@ -52,10 +52,7 @@ def endpoint(
 def _address(spec: WorkloadEntrySpec, path: FieldPath, *, names: bool, sockets: bool) -> Iterator[Problem]:
     address = spec.address
     if not address:
-        if spec.network:
-            message = f"an endpoint of the network {spec.network!r} without address is reached through that network's"
-            yield warning("unsupported-field", f"{message} gateway, which is not supported; it is left out", path=path)
-        else:
+        if not spec.network:
             yield error("missing-field", "the endpoint has no address", path=path)
     elif address.startswith(checks.UNIX_PREFIX):
         if sockets:
