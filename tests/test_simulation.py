@@ -208,5 +208,5 @@ def test_what_is_told_besides(simulation: Simulation) -> None:
     assert verdict.secrets == ("secret-of-exact-sni",)
     assert verdict.endpoints == {"two": ("127.0.0.1:2", "127.0.0.1:3")}
     assert verdict.response_headers == {"x-level": "host"}
-    assert "route to-one does not match: path /segment" in verdict.reasons
+    assert "route to-one: path /segment is not /exact" in verdict.reasons
     assert ask(simulation, "/", "safe.example.com").location == "https://safe.example.com/"
