@@ -48,6 +48,15 @@ def test_markers_are_found() -> None:
     ], "fields of a message that several have are listed once"
 
 
+def test_markers_may_name_several_fields() -> None:
+    assert istio_page.expand("Gateway.servers[].port.number") == ["Gateway.servers[].port.number"]
+    assert istio_page.expand("VirtualService.{tcp[],http[].{name, match[].headers{}}}.x") == [
+        "VirtualService.tcp[].x",
+        "VirtualService.http[].name.x",
+        "VirtualService.http[].match[].headers{}.x",
+    ]
+
+
 def test_every_field_that_is_supported_has_a_test() -> None:
     untested = {
         f"{kind}.{row.path}" for kind, row in ROWS if row.unsupported is None and not istio_page.is_tested(kind, row)

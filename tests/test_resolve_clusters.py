@@ -131,6 +131,7 @@ def test_a_service_without_rules_has_the_defaults() -> None:
         (entry("NONE"), API, Discovery.ASSIGNED, []),
     ],
 )
+@pytest.mark.istio_fields("ServiceEntry.resolution")
 def test_how_endpoints_are_found(text: str, backend: Backend, discovery: Discovery, names: list[str]) -> None:
     cluster = found(world(text), backend)
     assert cluster.discovery is discovery
@@ -207,6 +208,7 @@ def http(**settings: Any) -> dict[str, Any]:
         ("tcp", http(useClientProtocol=True), UpstreamProtocol.TCP),
     ],
 )
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.connectionPool.http.{h2UpgradePolicy,useClientProtocol}")
 def test_what_is_spoken(port_name: str, policy: dict[str, Any], protocol: UpstreamProtocol) -> None:
     assert found(world(service(port_name=port_name), rule(policy))).protocol is protocol
 
@@ -245,6 +247,9 @@ def test_what_is_spoken(port_name: str, policy: dict[str, Any], protocol: Upstre
         ("{simple: RANDOM, warmup: {duration: 1m}}", LoadBalancer(LoadBalancing.RANDOM)),
     ],
 )
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.loadBalancer.{simple,consistentHash.{ringHash.minimumRingSize,maglev.tableSize,minimumRingSize},warmup.{duration,minimumPercent,aggression},warmupDurationSecs}"
+)
 def test_load_balancing(written: str, expected: LoadBalancer) -> None:
     assert found(with_policy(loadBalancer=yaml.safe_load(written))).load_balancer == expected
 
@@ -261,6 +266,9 @@ def test_load_balancing(written: str, expected: LoadBalancer) -> None:
             HashKey(HashKeyKind.COOKIE, "c", cookie_ttl=0, cookie_path="/a"),
         ),
     ],
+)
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.loadBalancer.consistentHash.{httpHeaderName,httpCookie.{name,path,ttl},useSourceIp,httpQueryParameterName}"
 )
 def test_what_requests_stick_by(written: str, expected: HashKey) -> None:
     made = with_policy(loadBalancer={"consistentHash": yaml.safe_load(written)})
@@ -322,6 +330,9 @@ def test_when_localities_have_weights(setting: dict[str, Any], weighted: bool) -
         ("{}", "{maxConcurrentStreams: 5}", ConnectionPool()),
     ],
 )
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.connectionPool.{tcp.{maxConnections,connectTimeout,tcpKeepalive.{probes,time,interval},maxConnectionDuration,idleTimeout},http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout,maxConcurrentStreams}}"
+)
 def test_connections(tcp: str, http_settings: str, expected: ConnectionPool) -> None:
     pool = {"tcp": yaml.safe_load(tcp), "http": yaml.safe_load(http_settings)}
     assert found(with_policy(connectionPool=pool)).connection_pool == expected
@@ -334,6 +345,7 @@ def test_idle_connections_without_http_end_by_the_time_of_tcp() -> None:
 
 
 @pytest.mark.parametrize(("written", "version"), [("{}", 1), ("{version: V1}", 1), ("{version: V2}", 2)])
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.proxyProtocol.version")
 def test_the_proxy_protocol(written: str, version: int) -> None:
     assert found(with_policy(proxyProtocol=yaml.safe_load(written))).proxy_protocol_version == version
 
@@ -379,6 +391,9 @@ def test_the_proxy_protocol(written: str, version: int) -> None:
         ),
     ],
 )
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.outlierDetection.{consecutive5xxErrors,consecutiveGatewayErrors,consecutiveErrors,splitExternalLocalOriginErrors,consecutiveLocalOriginFailures,interval,baseEjectionTime,maxEjectionPercent,minHealthPercent}"
+)
 def test_outlier_detection(written: str, expected: OutlierDetection) -> None:
     assert found(with_policy(outlierDetection=yaml.safe_load(written))).outlier_detection == expected
 
@@ -415,10 +430,14 @@ SYSTEM = Validation(system_authorities=True)
         ("{mode: ISTIO_MUTUAL}", None),
     ],
 )
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.tls.{mode,credentialName,sni,subjectAltNames[],insecureSkipVerify}"
+)
 def test_tls(written: str, expected: TlsOrigination | None) -> None:
     assert found(with_policy(tls=yaml.safe_load(written))).tls == expected
 
 
+@pytest.mark.istio_fields("ServiceEntry.subjectAltNames[]")
 def test_names_of_the_service_entry_count_where_the_rule_has_none() -> None:
     listed = entry(subjectAltNames=["spiffe://a"])
     tls = found(world(listed, rule({"tls": {"mode": "SIMPLE"}}, API.host)), API).tls

@@ -66,6 +66,7 @@ def test_the_namespace_of_the_proxy_comes_first_then_of_the_service_then_the_roo
         ('["*"]', "edge", True),
     ],
 )
+@pytest.mark.istio_fields("DestinationRule.exportTo[]")
 def test_who_is_meant_by_a_rule(export_to: str, viewer: str, holds: bool) -> None:
     assert names(world(SHOP, rule("web/a", exportTo=export_to)), viewer) == (["web/a"] if holds else [])
 
@@ -86,6 +87,7 @@ def test_private_rules_of_the_root_namespace_come_first_for_its_proxies() -> Non
         (["*.other.svc.cluster.local", "other", "SHOP"], "SHOP"),
     ],
 )
+@pytest.mark.istio_fields("DestinationRule.host")
 def test_the_most_specific_host_holds(hosts: list[str], holding: str) -> None:
     made = world(SHOP, *(rule(f"web/r{number}", host) for number, host in enumerate(hosts)))
     assert names(made, "web") == [f"web/r{hosts.index(holding)}"]
@@ -180,6 +182,9 @@ LAYERS = rule(
         (82, "", "lb=spec.trafficPolicy.loadBalancer pool=spec.trafficPolicy.connectionPool"),
     ],
 )
+@pytest.mark.istio_fields(
+    "DestinationRule.{subsets[].trafficPolicy,trafficPolicy.portLevelSettings[].{port,connectionPool}}"
+)
 def test_blocks_are_inherited_one_by_one_but_a_port_replaces_them_all(port: int, subset: str, expected: str) -> None:
     policy = destination_rules.policy(world(SHOP, LAYERS), "web", Backend(HOST, port, subset))
     blocks = {"lb": policy.load_balancer, "pool": policy.connection_pool, "outlier": policy.outlier_detection}
@@ -188,6 +193,7 @@ def test_blocks_are_inherited_one_by_one_but_a_port_replaces_them_all(port: int,
     assert policy.proxy_protocol is not None, "ports have no PROXY protocol of their own, so that it is inherited"
 
 
+@pytest.mark.istio_fields("DestinationRule.subsets[].{name,labels{}}")
 def test_labels_of_subsets() -> None:
     made = world(SHOP, rule("web/a", subsets="[{name: v1, labels: {b: x, a: y}}, {name: all}]"))
     found = {

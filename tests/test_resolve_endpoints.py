@@ -268,6 +268,7 @@ def entry(resolution: str, host: str = "api.example.com", **spec: Any) -> str:
 API = "api.example.com"
 
 
+@pytest.mark.istio_fields("ServiceEntry.{endpoints[].{address,ports{},weight},ports[].targetPort}")
 def test_listed_endpoints() -> None:
     listed = [
         {"address": "10.0.0.1"},
@@ -279,6 +280,7 @@ def test_listed_endpoints() -> None:
     assert addresses(made, API) == ["/run/api.sock:0", "10.0.0.1:8080", "10.0.0.2:9000 x3", "10.0.0.3:8080"]
 
 
+@pytest.mark.istio_fields("ServiceEntry.endpoints[].labels{}")
 def test_subsets_of_listed_endpoints() -> None:
     listed = [{"address": "10.0.0.1", "labels": {"version": "v1"}}, {"address": "10.0.0.2"}]
     made = world(entry("STATIC", endpoints=listed), subsets(API))
@@ -301,6 +303,10 @@ def test_endpoints_that_cannot_be_used_as_written(resolution: str, listed: dict[
 @pytest.mark.parametrize(
     ("selector", "expected"),
     [({"app": "shop"}, ["10.2.0.1:8080", "10.3.0.1:8080"]), ({}, ["10.2.0.1:8080", "10.3.0.1:8080", "10.3.0.2:8080"])],
+)
+@pytest.mark.istio_fields(
+    "ServiceEntry.workloadSelector.labels{}",
+    "WorkloadEntry.labels{}",
 )
 def test_selected_workload_entries_and_pods(selector: dict[str, str], expected: list[str]) -> None:
     made = world(
@@ -383,12 +389,14 @@ NEAR_A = Locality("cn", "a")
         ),
     ],
 )
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.loadBalancer.localityLbSetting.{enabled,failover[].{from,to}}")
 def test_when_the_nearer_zone_comes_first(objects: list[str], priorities: list[int]) -> None:
     made = world(SHOP, zones("a", "b"), *objects)
     found = {address: priority for _, _, address, priority in places(made, NEAR_A)}
     assert found == {"10.0.0.0": priorities[0], "10.0.0.1": priorities[1]}
 
 
+@pytest.mark.istio_fields("WorkloadEntry.locality")
 def test_labels_of_slices_and_workloads_say_where_they_are() -> None:
     made = world(
         SHOP,
@@ -416,6 +424,7 @@ def test_how_near_a_service_wants_its_endpoints(distribution: str, priorities: l
     assert [priority for *_, priority in places(made, Locality("cn", "a", "1"))] == priorities
 
 
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.loadBalancer.localityLbSetting.failoverPriority[]")
 def test_priorities_by_labels_of_pods() -> None:
     setting = {"failoverPriority": ["version=v2"]}
     made = world(
@@ -428,6 +437,7 @@ def test_priorities_by_labels_of_pods() -> None:
     assert places(made, NOWHERE) == [("", "", "10.0.0.1", 0), ("", "", "10.0.0.0", 1)]
 
 
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.loadBalancer.localityLbSetting.distribute[].{from,to{}}")
 def test_shares_by_locality() -> None:
     shares = {"distribute": [{"from": "cn/*", "to": {"cn/a": 90, "cn/b": 10}}]}
     made = world(SHOP, zones("a", "b", "c"), subsets(loadBalancer={"localityLbSetting": shares}))

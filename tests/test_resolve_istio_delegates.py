@@ -61,6 +61,7 @@ def delegating(root: str, leaf: str, **options: str) -> World:
     )
 
 
+@pytest.mark.istio_fields("VirtualService.http[].delegate.{name,namespace}")
 def test_a_delegates_routes_stand_in_the_place_of_the_delegating_one() -> None:
     more = "timeout: 1s, retries: {attempts: 0}, headers: {request: {set: {a: root}}}, mirror: {host: shop}"
     leaf = f"{{name: leaf, match: [{{uri: {{prefix: /a/b}}}}], timeout: 2s, {TO_SHOP}}}, {{redirect: {{uri: /x}}}}"

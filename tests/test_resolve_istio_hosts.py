@@ -42,6 +42,10 @@ REDIRECT = "tls: {httpsRedirect: true}"
         ("shop.edge.svc.cluster.local", "shop", {"shop.edge.svc.cluster.local"}),
     ],
 )
+@pytest.mark.istio_fields(
+    "Gateway.servers[].hosts[]",
+    "VirtualService.hosts[]",
+)
 def test_hosts_of_servers_and_virtual_services_meet(served: str, routed: str, domains: set[str]) -> None:
     made = world(
         gateway("edge", http(hosts=served)), virtual_service("v", f"http: [{{{TO_SHOP}}}]", hosts=routed), SHOPS
@@ -90,6 +94,7 @@ def test_virtual_hosts_are_named_after_the_port_of_the_oldest_server() -> None:
         ("", "edge", False),
     ],
 )
+@pytest.mark.istio_fields("VirtualService.gateways[]")
 def test_virtual_services_name_their_gateways(reference: str, namespace: str, is_bound: bool) -> None:
     spec = f"http: [{{{TO_SHOP}}}]"
     made = world(gateway("edge", http()), virtual_service("v", spec, gateways=reference, namespace=namespace))
@@ -100,6 +105,7 @@ def test_virtual_services_name_their_gateways(reference: str, namespace: str, is
     ("export_to", "is_seen"),
     [("", True), ("'*'", True), ("edge", True), ("edge, x", True), ("., x", False), (".", False), ("., '*'", True)],
 )
+@pytest.mark.istio_fields("VirtualService.exportTo[]")
 def test_virtual_services_are_seen_where_they_are_exported(export_to: str, is_seen: bool) -> None:
     spec = f"http: [{{{TO_SHOP}}}]\nexportTo: [{export_to}]"
     made = world(gateway("edge", http()), virtual_service("v", spec, gateways="edge/edge", namespace="team"))
@@ -157,6 +163,7 @@ def test_one_host_by_two_gateways_of_a_virtual_service_has_its_routes_once() -> 
 # --- Redirects of servers, and empty tables ---------------------------------------------------------------------------
 
 
+@pytest.mark.istio_fields("Gateway.servers[].tls.httpsRedirect")
 def test_servers_redirect_their_hosts_with_and_without_routes() -> None:
     made = world(
         gateway("edge", http(80, '"*.example.com", b.org', REDIRECT)),

@@ -116,11 +116,17 @@ EXACT, PREFIX, REGEX = PathMatchKind.EXACT, PathMatchKind.PREFIX, PathMatchKind.
         ),
     ],
 )
+@pytest.mark.istio_fields(
+    "VirtualService.http[].match[].{uri,headers{},authority}.{exact,prefix,regex}",
+    "VirtualService.http[].match[].{method,scheme,withoutHeaders{},queryParams{}}.exact",
+    "VirtualService.http[].match[].ignoreUriCase",
+)
 def test_matches(match: str, expected: Match) -> None:
     conditions = match if match.startswith("{") else f"{{{match}}}"
     assert only_route(f"match: [{conditions}], {TO_SHOP}").match == expected
 
 
+@pytest.mark.istio_fields("VirtualService.http[].{name,match[].name}")
 def test_each_match_is_a_route_of_its_own_in_order_and_named_after_both() -> None:
     found = routes_of(
         f"name: r, match: [{{name: one, uri: {{exact: /1}}}}, {{uri: {{exact: /2}}}}], {TO_SHOP}",
@@ -180,6 +186,7 @@ def test_a_route_with_any_condition_is_not_for_everything(condition: str) -> Non
         ("gateways: [edge], port: 81", False),
     ],
 )
+@pytest.mark.istio_fields("VirtualService.http[].match[].{port,gateways[],sourceNamespace,sourceLabels{}}")
 def test_conditions_that_no_request_decides(condition: str, is_served: bool) -> None:
     found = routes_of(f"match: [{{uri: {{exact: /}}, {condition}}}], {TO_SHOP}")
     assert len(found) == is_served
@@ -218,6 +225,7 @@ def test_a_route_with_a_condition_that_cannot_be_asked_is_left_out() -> None:
         ("host: gone.example.com, port: {number: 9}", Backend("gone.example.com", 9), "unknown-service"),
     ],
 )
+@pytest.mark.istio_fields("VirtualService.http[].route[].destination.{host,subset,port.number}")
 def test_destinations(destination: str, backend: Backend, code: str | None) -> None:
     made = route_world(f"route: [{{destination: {{{destination}}}}}]", more=SHOPS + "---" + RULE % "{}")
     (route,) = only_host(made).routes
@@ -250,6 +258,7 @@ def test_short_names_are_of_the_virtual_service_not_of_the_proxy() -> None:
     assert route.action.destinations[0].backend == Backend("shop.team.svc.cluster.local", 80)
 
 
+@pytest.mark.istio_fields("VirtualService.http[].route[].{weight,headers}")
 def test_weights_and_what_is_said_of_single_destinations() -> None:
     shares = """route: [
       {destination: {host: shop}, weight: 3, headers: {request: {set: {Host: x, a: '1'}}, response: {remove: [b]}}},
@@ -284,12 +293,14 @@ def test_what_is_said_of_an_only_destination_is_said_of_the_route() -> None:
         ("", "headers: {request: {set: {host: d}}}", "d"),
     ],
 )
+@pytest.mark.istio_fields("VirtualService.http[].rewrite.authority")
 def test_the_host_that_backends_see(of_route: str, of_destination: str, host: str) -> None:
     action = forward(f"{of_route} route: [{{destination: {{host: shop}}, {of_destination}}}]")
     assert action.host == host
     assert action.destinations == (Destination(SHOP),)
 
 
+@pytest.mark.istio_fields("VirtualService.http[].headers.request.{set{},add{},remove[]}")
 def test_header_operations_are_sorted_and_the_host_is_none_of_them() -> None:
     request = "request: {set: {b: '1', a: '2', Host: x}, add: {d: '3', c: '4'}, remove: [f, e]}"
     found = only_route(f"headers: {{{request}}}, {TO_SHOP}")
@@ -312,6 +323,7 @@ def test_header_operations_are_sorted_and_the_host_is_none_of_them() -> None:
         ),
     ],
 )
+@pytest.mark.istio_fields("VirtualService.http[].rewrite.{uri,uriRegexRewrite.{match,rewrite}}")
 def test_rewrites(rewrite: str, match: str, expected: PathRewrite, path: PathMatch | None) -> None:
     found = only_route(f"rewrite: {{{rewrite}}}, match: [{{{match}}}], {TO_SHOP}")
     assert isinstance(found.action, Forward)
@@ -319,6 +331,7 @@ def test_rewrites(rewrite: str, match: str, expected: PathRewrite, path: PathMat
 
 
 @pytest.mark.parametrize(("timeout", "expected"), [("", None), ("timeout: 0s,", None), ("timeout: 1.5s,", 1500 * MS)])
+@pytest.mark.istio_fields("VirtualService.http[].timeout")
 def test_timeouts(timeout: str, expected: int | None) -> None:
     assert forward(f"{timeout} {TO_SHOP}").timeout == expected
 
@@ -346,6 +359,9 @@ def test_timeouts(timeout: str, expected: int | None) -> None:
         ),
     ],
 )
+@pytest.mark.istio_fields(
+    "VirtualService.http[].retries.{attempts,perTryTimeout,retryOn,retryRemoteLocalities,retryIgnorePreviousHosts,backoff}"
+)
 def test_retries(retries: str, expected: Retry | None) -> None:
     assert forward(f"{retries} {TO_SHOP}").retry == expected
 
@@ -371,6 +387,9 @@ def test_sticky_requests_are_told_apart_by_routes_and_tried_again_where_they_sti
         ),
         ("mirrors: [{destination: {host: shop}, percentage: {value: 0}}]", []),
     ],
+)
+@pytest.mark.istio_fields(
+    "VirtualService.http[].{mirror,mirrorPercentage.value,mirrorPercent,mirrors[].{destination,percentage}}"
 )
 def test_mirrors(mirrors: str, shares: list[int]) -> None:
     assert forward(f"{TO_SHOP}, {mirrors}").mirrors == tuple(Mirror(SHOP, share) for share in shares)
@@ -405,6 +424,9 @@ HTTPS = tls("a.example.com")
         ("derivePort: FROM_REQUEST_PORT, scheme: https", http(), Redirect(301, scheme="https", port=80)),
     ],
 )
+@pytest.mark.istio_fields(
+    "VirtualService.http[].redirect.{uri,prefixRewrite,authority,scheme,port,derivePort,redirectCode}"
+)
 def test_redirects(redirect: str, servers: str, expected: Redirect) -> None:
     assert only_route(f"redirect: {{{redirect}}}", servers=servers).action == expected
 
@@ -416,6 +438,10 @@ def test_redirects(redirect: str, servers: str, expected: Redirect) -> None:
         ("status: 200, body: {string: grüß}", DirectResponse(200, "grüß".encode())),
         ("status: 200, body: {bytes: aGk=}", DirectResponse(200, b"hi")),
     ],
+)
+@pytest.mark.istio_fields(
+    "VirtualService.http[].directResponse.{status,body.{string,bytes}}",
+    "VirtualService.http[].headers.response",
 )
 def test_direct_responses(response: str, expected: Action) -> None:
     found = only_route(f"directResponse: {{{response}}}, headers: {{response: {{set: {{a: b}}}}}}")
@@ -441,10 +467,16 @@ def test_direct_responses(response: str, expected: Action) -> None:
         ),
     ],
 )
+@pytest.mark.istio_fields(
+    "VirtualService.http[].fault.{delay.{fixedDelay,percentage,percent},abort.{httpStatus,grpcStatus,percentage}}"
+)
 def test_faults(fault: str, expected: Fault | None) -> None:
     assert only_route(f"fault: {{{fault}}}, {TO_SHOP}").fault == expected
 
 
+@pytest.mark.istio_fields(
+    "VirtualService.http[].corsPolicy.{allowOrigin[],allowOrigins[],allowMethods[],allowHeaders[],exposeHeaders[],maxAge,allowCredentials,unmatchedPreflights}"
+)
 def test_cors() -> None:
     policy = """allowOrigins: [{exact: a}, {prefix: b}, {regex: c}], allowMethods: [GET, PUT], allowHeaders: [d],
       exposeHeaders: [e], maxAge: 1h, allowCredentials: true, unmatchedPreflights: IGNORE"""

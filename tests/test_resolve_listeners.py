@@ -52,6 +52,7 @@ ECHO = virtual_service("echo", "tcp: [{route: [{destination: {host: echo}}]}]", 
         ("{app: edge, zone: a}", False),
     ],
 )
+@pytest.mark.istio_fields("Gateway.selector{}")
 def test_a_gateway_is_for_proxies_with_all_of_its_labels_in_any_namespace(selector: str, is_served: bool) -> None:
     made = world(gateway("a", http(), selector=selector, namespace="elsewhere"))
     assert shown_listeners(made) == ({"0.0.0.0_80": ["any -> http.80"]} if is_served else {})
@@ -116,6 +117,7 @@ def test_a_named_target_port_is_told_of() -> None:
     assert "web" in problem.message
 
 
+@pytest.mark.istio_fields("Gateway.servers[].bind")
 def test_a_bind_address_makes_another_listener_and_route_table() -> None:
     unix = "port: {number: 0, name: u, protocol: HTTP}, hosts: ['*'], bind: 'unix:///run/edge.sock'"
     servers = http(), http(80, more="bind: 127.0.0.1"), http(81, more="bind: 0.0.0.0"), unix
@@ -178,6 +180,7 @@ TLS_B = "tls b.example.com -> https.80.https-b.a.edge"
         ),
     ],
 )
+@pytest.mark.istio_fields("Gateway.servers[].port.{number,protocol,name}")
 def test_two_servers_on_one_address(first: str, second: str, chains: list[str], loser: str | None) -> None:
     made = world(gateway("a", second, created=2), gateway("z", first, created=1), ECHO)
     assert shown_listeners(made) == {"0.0.0.0_80": chains}
@@ -208,6 +211,7 @@ def test_a_merged_listener_names_all_its_gateways() -> None:
     assert chain.connections.stat_prefix == "outbound_0.0.0.0_80"
 
 
+@pytest.mark.istio_fields("Gateway.servers[].name")
 def test_a_named_https_server_has_statistics_of_its_own() -> None:
     made = world(gateway("a", tls("x.com", more="name: shop"), tls("y.com", "other")))
     (found,) = all_listeners(made).values()
@@ -276,6 +280,9 @@ H2 = ("h2", "http/1.1")
         ),
     ],
 )
+@pytest.mark.istio_fields(
+    "Gateway.servers[].tls.{mode,credentialName,credentialNames[],caCertCredentialName,subjectAltNames[],verifyCertificateSpki[],verifyCertificateHash[],minProtocolVersion,maxProtocolVersion,cipherSuites[],ecdhCurves[],insecureSkipVerify}"
+)
 def test_tls_that_ends_at_the_gateway(settings: str, expected: TlsTermination) -> None:
     (found,) = all_listeners(world(gateway("a", tls("x.com", tls=settings)))).values()
     assert [chain.tls for chain in found.filter_chains] == [expected]
@@ -314,6 +321,7 @@ def test_protocols_that_are_no_gateways_business_are_left_out() -> None:
 # --- Connections that are passed on -----------------------------------------------------------------------------------
 
 
+@pytest.mark.istio_fields("VirtualService.tls[].{match[].sniHosts[],route[].destination}")
 def test_passthrough_goes_by_server_name() -> None:
     routes = """
     tls:
@@ -394,6 +402,7 @@ def test_tls_is_taken_off_connections_that_are_passed_on() -> None:
     assert found.filter_chains[0].tls == TlsTermination(("kubernetes://cert",))
 
 
+@pytest.mark.istio_fields("VirtualService.tcp[].route[].destination")
 def test_connections_go_by_the_first_route_of_the_first_virtual_service() -> None:
     to = "{route: [{destination: {host: %s}}]}"
     made = world(
@@ -454,6 +463,7 @@ spec:
         ("match: [{sourceLabels: {app: other}}],", False),
     ],
 )
+@pytest.mark.istio_fields("VirtualService.tcp[].match[].{port,gateways[],sourceLabels{},sourceNamespace}")
 def test_conditions_of_tcp_routes(match: str, taken: bool) -> None:
     route = f"tcp: [{{{match} route: [{{destination: {{host: echo}}}}]}}]"
     made = world(gateway("edge", TCP), virtual_service("v", route, hosts='"*"'), service("echo", "{port: 9000}"))
@@ -469,6 +479,7 @@ def test_a_server_whose_connections_go_nowhere_has_no_listener_and_is_told_of() 
     assert shown_listeners(made) == {"0.0.0.0_80": [ECHOED]}
 
 
+@pytest.mark.istio_fields("VirtualService.tcp[].match[].destinationSubnets[]")
 def test_where_connections_were_meant_to_go_cannot_be_asked() -> None:
     route = "tcp: [{match: [{destinationSubnets: [10.0.0.0/8]}], route: [{destination: {host: echo}}]}]"
     made = world(gateway("edge", TCP), virtual_service("v", route, hosts='"*"'), service("echo"))

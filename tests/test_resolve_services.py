@@ -73,6 +73,7 @@ def test_the_protocol_of_a_service_port(port: str, protocol: PortProtocol) -> No
     assert [found.protocol for found in view.ports] == [protocol]
 
 
+@pytest.mark.istio_fields("ServiceEntry.ports[].{protocol,name}")
 def test_a_service_entry_says_its_protocol_or_names_the_port_after_it() -> None:
     ports = "[{number: 1, name: a, protocol: GRPC}, {number: 2, name: tls-b}, {number: 3, name: c, protocol: UDP}]"
     made = world(entry().replace("[{name: http, number: 80}]", ports))
@@ -116,6 +117,7 @@ def test_a_kubernetes_service() -> None:
         (["~"], ""),
     ],
 )
+@pytest.mark.istio_fields("ServiceEntry.exportTo[]")
 def test_who_sees_a_service(export_to: list[str], viewers: str) -> None:
     annotations = f'annotations: {{networking.istio.io/exportTo: "{", ".join(export_to)}"}}'
     quoted = [f'"{name}"' for name in export_to]

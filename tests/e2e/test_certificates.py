@@ -66,6 +66,7 @@ async def status_of(stack: Stack, url: str) -> int:
         return (await client.get(url)).status_code
 
 
+@pytest.mark.istio_fields("Gateway.servers[].tls.{mode,credentialName}")
 async def test_the_certificate_of_the_secret_is_presented_and_tls_ends_at_the_gateway(
     stack: Stack, protocol: str
 ) -> None:

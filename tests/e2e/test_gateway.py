@@ -186,6 +186,19 @@ REQUESTS: dict[str, tuple[str, dict[str, str], Seen]] = {
 
 @in_site
 @pytest.mark.parametrize("name", REQUESTS)
+@pytest.mark.istio_fields(
+    "VirtualService.http[].match[].{uri.{exact,prefix,regex},ignoreUriCase,method,authority,scheme,headers{}.{exact,prefix},withoutHeaders{},queryParams{}.{exact,regex}}",
+    "VirtualService.http[].rewrite.{uri,authority,uriRegexRewrite.{match,rewrite}}",
+    "VirtualService.http[].redirect.{uri,authority,prefixRewrite,scheme,port,redirectCode}",
+    "VirtualService.http[].directResponse.{status,body.{string,bytes}}",
+    "VirtualService.http[].headers.{request,response}.{set{},add{},remove[]}",
+    "VirtualService.http[].{timeout,fault.abort.{httpStatus,percentage}}",
+    "VirtualService.http[].corsPolicy.{allowOrigins[],allowMethods[],allowHeaders[],exposeHeaders[],maxAge,allowCredentials}",
+    "VirtualService.hosts[]",
+    "Gateway.servers[].{hosts[],tls.httpsRedirect}",
+    "DestinationRule.trafficPolicy.tls.{mode,credentialName,sni,subjectAltNames[]}",
+    "ServiceEntry.{hosts[],resolution,ports[].{number,name,protocol},endpoints[].{address,ports{}}}",
+)
 async def test_request(site: Site, name: str) -> None:
     asked, headers, seen = REQUESTS[name]
     method, url = asked.split()
@@ -232,6 +245,7 @@ async def test_a_closed_backend_and_one_without_endpoints(site: Site) -> None:
 
 
 @in_site
+@pytest.mark.istio_fields("VirtualService.http[].retries.{attempts,perTryTimeout,retryOn,backoff}")
 async def test_retries(site: Site) -> None:
     one = site.backends["one"].requests
 
@@ -253,6 +267,7 @@ async def test_retries(site: Site) -> None:
 
 
 @in_site
+@pytest.mark.istio_fields("VirtualService.http[].fault.delay.{fixedDelay,percentage.value}")
 async def test_a_delay_is_injected(site: Site) -> None:
     before = await site.counter("fault.delays_injected$")
     assert await get(site, "fault.test/delay") == (200, "one")
@@ -260,6 +275,7 @@ async def test_a_delay_is_injected(site: Site) -> None:
 
 
 @in_site
+@pytest.mark.istio_fields("VirtualService.http[].mirror")
 async def test_a_mirror_gets_a_copy(site: Site) -> None:
     def copies() -> list[str]:
         return [request["path"] for request in site.backends["copy"].requests if request["path"] == "/mirrored"]
@@ -283,6 +299,7 @@ async def shares(ask_once: Callable[[], str], names: set[str]) -> Counter[str]:
 
 
 @in_site
+@pytest.mark.istio_fields("VirtualService.http[].route[].{weight,headers,destination.host}")
 async def test_weights_and_headers_of_each_destination(site: Site) -> None:
     answers = [await site.client.get(f"http://weights.test:{HTTP}/") for _ in range(100)]
     counted = Counter(answer.headers["x-backend"] for answer in answers)
@@ -294,6 +311,7 @@ async def test_weights_and_headers_of_each_destination(site: Site) -> None:
 
 
 @in_site
+@pytest.mark.istio_fields("VirtualService.tcp[].route[].{weight,destination}")
 async def test_weights_of_connections(site: Site) -> None:
     def over_a_new_connection() -> str:
         with contextlib.closing(connect(site.stack.address, TCP)) as connection:
@@ -303,6 +321,7 @@ async def test_weights_of_connections(site: Site) -> None:
 
 
 @in_site
+@pytest.mark.istio_fields("ServiceEntry.{resolution,endpoints[].{address,ports{}}}")
 async def test_all_endpoints_of_a_service_entry_are_used(site: Site) -> None:
     with contextlib.closing(connect(site.stack.address, HTTP)) as connection:
         found = await shares(lambda: ask(connection, "static.test", "/").backend, {"one", "two"})
@@ -310,6 +329,9 @@ async def test_all_endpoints_of_a_service_entry_are_used(site: Site) -> None:
 
 
 @in_site
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.outlierDetection.{consecutive5xxErrors,interval,baseEjectionTime,maxEjectionPercent,minHealthPercent}"
+)
 async def test_an_endpoint_that_fails_is_ejected_and_comes_back(site: Site) -> None:
     assert await get(site, "flaky.test/") == (200, "two")
     for _ in range(2):
@@ -325,6 +347,9 @@ async def test_an_endpoint_that_fails_is_ejected_and_comes_back(site: Site) -> N
 
 
 @in_site
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.connectionPool.{tcp.maxConnections,http.http1MaxPendingRequests}"
+)
 async def test_what_exceeds_the_connection_pool_is_refused(site: Site) -> None:
     assert await get(site, "narrow.test/") == (200, "two")  # opens the connection
     answers = await asyncio.gather(*(get(site, "narrow.test/delay/0.5") for _ in range(4)))
@@ -334,12 +359,14 @@ async def test_what_exceeds_the_connection_pool_is_refused(site: Site) -> None:
 
 
 @in_site
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.tls.credentialName")
 async def test_an_upstream_certificate_of_another_authority_is_refused(site: Site) -> None:
     assert (await get(site, "distrusted.test/"))[0] == 503
     assert await site.counter("cluster.outbound.80..distrusted.*ssl.fail_verify_error$") > 0
 
 
 @in_site
+@pytest.mark.istio_fields("Gateway.servers[].tls.{mode,credentialName}")
 async def test_two_gateways_share_a_port_for_https(site: Site) -> None:
     for host, pair, backend in (("a.test", A, "one"), ("b.test", B, "two")):
         assert await handshake(site.stack.address, HTTPS, host) == pair.certificate

@@ -5,6 +5,7 @@ import enum
 import functools
 import inspect
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -149,10 +150,20 @@ def markers() -> tuple[Marker, ...]:
         text = file.read_text()
         for node in ast.walk(ast.parse(text)) if "mark.istio_fields" in text else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "istio_fields":
-                names = [part.value for part in node.args if isinstance(part, ast.Constant)]
+                names = [str(part.value) for part in node.args if isinstance(part, ast.Constant)]
                 constant = len(names) == len(node.args)
-                found.append(Marker(file, node.lineno, tuple(map(str, names)) if constant else ()))
+                expanded = tuple(name for short in names for name in expand(short))
+                found.append(Marker(file, node.lineno, expanded if constant else ()))
     return tuple(found)
+
+
+def expand(name: str) -> list[str]:
+    """The fields that a marker names: `http[].{timeout,retries.{attempts,retryOn}}` are three."""
+    choice = re.search(r"\{((?:[^{}]|\{\})+)\}", name)
+    if choice is None:
+        return [name]
+    above, below = name[: choice.start()], name[choice.end() :]
+    return [full for part in choice[1].split(",") for full in expand(f"{above}{part.strip()}{below}")]
 
 
 @functools.cache
@@ -201,4 +212,5 @@ def _files(kind: str, row: Row) -> str:
     if not (row.is_leaf or row.same_as):
         return ""
     files = sorted(tests().get((kind, row.path), ()))
-    return ", ".join(f"[{file.stem.removeprefix('test_')}](../{file.relative_to(ROOT)})" for file in files)
+    links = ((str(file.relative_to(TESTS).with_suffix("")).replace("test_", ""), file) for file in files)
+    return ", ".join(f"[{name}](../{file.relative_to(ROOT)})" for name, file in links)
