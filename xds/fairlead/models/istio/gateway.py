@@ -111,7 +111,6 @@ class Port(Model, frozen=True, kw_only=True):
     name: str
     """Part of the route table's name where TLS ends."""
     target_port: UInt32 = 0
-    """Deprecated, and without effect."""
 
 
 class Server(Model, frozen=True, kw_only=True):
@@ -126,7 +125,7 @@ class Server(Model, frozen=True, kw_only=True):
     default_endpoint: str = ""
     """Never implemented in Istio, and without effect."""
     name: str = ""
-    """Without effect on traffic."""
+    """Name of its statistics, where TLS ends; else without effect."""
 
 
 class GatewaySpec(Model, frozen=True, kw_only=True):

@@ -46,9 +46,6 @@ def _port(server: Server, path: FieldPath) -> Iterator[Problem]:
     if not server.bind.startswith(checks.UNIX_PREFIX):
         yield from common.port(port.number, (*path, "number"))
     yield from checks.required(port.name, "the port's name", (*path, "name"))
-    if port.target_port:
-        why = "a Service that selects the gateway says which port it listens on"
-        yield checks.no_effect("targetPort", why, (*path, "targetPort"), "leave it out")
 
 
 def _bind(server: Server, path: FieldPath) -> Iterator[Problem]:
