@@ -163,7 +163,8 @@ def expand(name: str) -> list[str]:
     if choice is None:
         return [name]
     above, below = name[: choice.start()], name[choice.end() :]
-    return [full for part in choice[1].split(",") for full in expand(f"{above}{part.strip()}{below}")]
+    names = (full for part in choice[1].split(",") for full in expand(f"{above}{part.strip()}{below}"))
+    return list(dict.fromkeys(names))
 
 
 @functools.cache
