@@ -21,6 +21,7 @@ from fairlead.intent import (
     UpstreamProtocol,
 )
 from fairlead.resolve import clusters, upstream_tls
+from fairlead.resolve.scope import Viewer
 from fairlead.world import World
 from support.clusters import API, BACKEND, HOST, SECOND, entry, found, rule, service, told, with_policy
 from support.worlds import put, world
@@ -32,7 +33,7 @@ from support.worlds import put, world
     "backend", [Backend("unknown.default.svc.cluster.local", 80), Backend(HOST, 99), Backend(HOST, 80, "v9")]
 )
 def test_what_is_unknown_has_no_cluster(backend: Backend) -> None:
-    outcome = clusters.cluster(world(service(), rule(subsets=[{"name": "v1"}])), "default", backend)
+    outcome = clusters.cluster(world(service(), rule(subsets=[{"name": "v1"}])), Viewer("default"), backend)
     assert outcome.value is None
     assert not outcome.problems, "whoever refers to it tells"
 
@@ -105,7 +106,7 @@ def test_one_name_only_is_resolved_round_robin() -> None:
 def test_what_cannot_be_found() -> None:
     made = world(entry("DYNAMIC_DNS", host="*.example.com"))
     backend = Backend("*.example.com", 80)
-    assert clusters.cluster(made, "default", backend).value is None
+    assert clusters.cluster(made, Viewer("default"), backend).value is None
     assert told(made, backend) == ["error unsupported-value spec.resolution"]
     assert told(world(entry("NONE")), API) == ["warning no-resolution spec.resolution"]
 
@@ -113,7 +114,7 @@ def test_what_cannot_be_found() -> None:
 def test_who_serves_a_host_is_told_to_the_others() -> None:
     made = world(service(), entry(host=HOST))
     assert told(made) == ["warning host-conflict spec.hosts"]
-    (problem,) = clusters.cluster(made, "default", BACKEND).problems
+    (problem,) = clusters.cluster(made, Viewer("default"), BACKEND).problems
     assert str(problem.key) == "ServiceEntry default/api"
 
 
@@ -210,8 +211,8 @@ def test_load_balancing(written: str, expected: LoadBalancer) -> None:
 )
 def test_what_requests_stick_by(written: str, expected: HashKey) -> None:
     made = with_policy(loadBalancer={"consistentHash": yaml.safe_load(written)})
-    assert clusters.hash_keys(made, "default", BACKEND) == (expected,)
-    assert clusters.hash_keys(world(service()), "default", BACKEND) == ()
+    assert clusters.hash_keys(made, Viewer("default"), BACKEND) == (expected,)
+    assert clusters.hash_keys(world(service()), Viewer("default"), BACKEND) == ()
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def settled() -> World:
 
 def ask(made: World) -> None:
     for backend in (BACKEND, Backend(HOST, 80, "v1"), OTHER):
-        assert clusters.cluster(made, "default", backend).value is not None
+        assert clusters.cluster(made, Viewer("default"), backend).value is not None
 
 
 @pytest.mark.parametrize(

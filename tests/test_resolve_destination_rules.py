@@ -4,6 +4,7 @@ import pytest
 from fairlead.intent import Backend
 from fairlead.problems import format_path
 from fairlead.resolve import destination_rules
+from fairlead.resolve.scope import Viewer
 from fairlead.world import World
 from support.worlds import put, world
 
@@ -32,8 +33,9 @@ spec:
 """
 
 
-def names(made: World, viewer: str, host: str = HOST) -> list[str]:
+def names(made: World, namespace: str, host: str = HOST, **labels: str) -> list[str]:
     """The rules that hold, as `namespace/name`."""
+    viewer = Viewer(namespace, frozenset(labels.items()))
     return [f"{key.namespace}/{key.name}" for key in destination_rules.rule(made, viewer, host).origin]
 
 
@@ -112,7 +114,7 @@ def test_rules_for_one_host_are_merged_and_the_oldest_wins() -> None:
             "web/old", created="2021", trafficPolicy="{tls: {mode: SIMPLE}}", subsets="[{name: v1, labels: {v: '1'}}]"
         ),
     )
-    found = destination_rules.rule(made, "web", HOST)
+    found = destination_rules.rule(made, Viewer("web"), HOST)
     assert [key.name for key in found.origin] == ["old", "young"]
     assert {name: dict(subset.labels) for name, subset in found.subsets.items()} == {"v1": {"v": "1"}, "v2": {}}
     assert found.policy is not None
@@ -125,23 +127,68 @@ def test_rules_for_one_host_are_merged_and_the_oldest_wins() -> None:
 
 def test_rules_that_are_exported_differently_are_not_merged() -> None:
     made = world(SHOP, rule("web/a", subsets="[{name: v1}]"), rule("web/b", subsets="[{name: v2}]", exportTo="[.]"))
-    found = destination_rules.rule(made, "web", HOST)
+    found = destination_rules.rule(made, Viewer("web"), HOST)
     assert list(found.subsets) == ["v1"]
     assert [(problem.code, str(problem.key)) for problem in found.problems] == [
         ("rule-without-effect", "DestinationRule web/b")
     ]
 
 
-def test_rules_for_some_workloads_are_told_of_and_left_out() -> None:
-    made = world(SHOP, rule("web/a", workloadSelector="{matchLabels: {app: x}}"), rule("istio-system/b"))
-    assert names(made, "web") == ["istio-system/b"]
-    (problem,) = destination_rules.rule(made, "web", HOST).problems
-    assert (problem.code, str(problem.key), problem.path) == (
-        "unsupported-field",
-        "DestinationRule web/a",
-        ("spec", "workloadSelector"),
+def for_workloads(labels: str) -> str:
+    return f"{{matchLabels: {{{labels}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("rules", "namespace", "labels", "holding"),
+    [
+        ([rule("edge/a", workloadSelector=for_workloads("app: x"))], "edge", {"app": "x"}, ["edge/a"]),
+        ([rule("edge/a", workloadSelector=for_workloads("app: x"))], "edge", {"app": "y"}, ["web/z"]),
+        ([rule("edge/a", workloadSelector=for_workloads("app: x, v: y"))], "edge", {"app": "x"}, ["web/z"]),
+        ([rule("edge/a", workloadSelector=for_workloads("app: x"))], "other", {"app": "x"}, ["web/z"]),
+        # One for these workloads counts more than one for all, however old.
+        (
+            [rule("edge/a", workloadSelector=for_workloads("app: x")), rule("edge/b", created="2001")],
+            "edge",
+            {"app": "x"},
+            ["edge/a"],
+        ),
+        ([rule("edge/a", workloadSelector=for_workloads("app: x")), rule("edge/b")], "edge", {}, ["edge/b"]),
+        # A rule for a wider host holds where that for the host itself is for others.
+        (
+            [rule("edge/a", workloadSelector=for_workloads("app: x")), rule("edge/b", "*.svc.cluster.local")],
+            "edge",
+            {},
+            ["edge/b"],
+        ),
+    ],
+)
+@pytest.mark.istio_fields("DestinationRule.workloadSelector.matchLabels{}")
+def test_rules_for_some_workloads(rules: list[str], namespace: str, labels: dict[str, str], holding: list[str]) -> None:
+    assert names(world(SHOP, rule("web/z"), *rules), namespace, **labels) == holding
+
+
+def test_of_two_rules_for_the_same_proxies_by_other_labels_the_older_one_holds() -> None:
+    made = world(
+        SHOP,
+        rule("web/a", created="2002", workloadSelector=for_workloads("app: x")),
+        rule("web/b", created="2001", workloadSelector=for_workloads("tier: y")),
     )
-    assert not destination_rules.rule(made, "edge", HOST).problems, "it is private to its namespace"
+    assert names(made, "web", app="x", tier="y") == ["web/b"]
+    viewer = Viewer("web", frozenset({("app", "x"), ("tier", "y")}))
+    (problem,) = destination_rules.rule(made, viewer, HOST).problems
+    assert (problem.code, str(problem.key)) == ("rule-without-effect", "DestinationRule web/a")
+
+
+def test_of_labels_only_those_that_rules_ask_for_tell_proxies_apart() -> None:
+    priority = "{loadBalancer: {localityLbSetting: {failoverPriority: [tier, zone=a]}}}"
+    made = world(SHOP, rule("web/a", workloadSelector=for_workloads("app: x")), rule("web/b", trafficPolicy=priority))
+    labels = {("app", "x"), ("app", "y"), ("tier", "1"), ("zone", "b"), ("other", "z")}
+
+    def asked_for(namespace: str) -> set[tuple[str, str]]:
+        return set(destination_rules.labels_asked_for(made, namespace, frozenset(labels)))
+
+    assert asked_for("web") == {("app", "x"), ("tier", "1")}
+    assert asked_for("edge") == {("tier", "1")}
 
 
 LAYERS = rule(
@@ -186,7 +233,7 @@ LAYERS = rule(
     "DestinationRule.{subsets[].trafficPolicy,trafficPolicy.portLevelSettings[].{port,connectionPool}}"
 )
 def test_blocks_are_inherited_one_by_one_but_a_port_replaces_them_all(port: int, subset: str, expected: str) -> None:
-    policy = destination_rules.policy(world(SHOP, LAYERS), "web", Backend(HOST, port, subset))
+    policy = destination_rules.policy(world(SHOP, LAYERS), Viewer("web"), Backend(HOST, port, subset))
     blocks = {"lb": policy.load_balancer, "pool": policy.connection_pool, "outlier": policy.outlier_detection}
     shown = " ".join(f"{name}={format_path(block.path)}" for name, block in blocks.items() if block is not None)
     assert shown == expected
@@ -197,7 +244,8 @@ def test_blocks_are_inherited_one_by_one_but_a_port_replaces_them_all(port: int,
 def test_labels_of_subsets() -> None:
     made = world(SHOP, rule("web/a", subsets="[{name: v1, labels: {b: x, a: y}}, {name: all}]"))
     found = {
-        name: destination_rules.subset_labels(made, "web", Backend(HOST, 80, name)) for name in ("", "v1", "all", "v9")
+        name: destination_rules.subset_labels(made, Viewer("web"), Backend(HOST, 80, name))
+        for name in ("", "v1", "all", "v9")
     }
     assert found == {"": frozenset(), "v1": {("a", "y"), ("b", "x")}, "all": frozenset(), "v9": None}
 
@@ -205,7 +253,7 @@ def test_labels_of_subsets() -> None:
 def settled() -> World:
     made = world(SHOP, LAYERS, rule("web/b", "other"), rule("istio-system/c", "*.local"))
     for subset in ("", "plain"):
-        destination_rules.policy(made, "web", Backend(HOST, 80, subset))
+        destination_rules.policy(made, Viewer("web"), Backend(HOST, 80, subset))
     made.graph.computed.clear()
     return made
 
@@ -225,5 +273,5 @@ def test_an_edit_costs_only_what_it_concerns(edit: str, recomputed: set[str]) ->
     made = settled()
     put(made, edit)
     for subset in ("", "plain"):
-        destination_rules.policy(made, "web", Backend(HOST, 80, subset))
+        destination_rules.policy(made, Viewer("web"), Backend(HOST, 80, subset))
     assert set(made.graph.computed) == set(recomputed)

@@ -9,7 +9,7 @@ from fairlead.models import core
 from fairlead.models.istio.workload_entry import WorkloadEntry
 from fairlead.problems import Problem, format_path
 from fairlead.resolve import endpoints
-from fairlead.resolve.scope import Locality
+from fairlead.resolve.scope import Locality, Viewer
 from fairlead.world import ObjectName, World
 from support.worlds import put, world
 
@@ -55,7 +55,7 @@ def endpoint_slice(name: str, *addresses: str, **labels: str) -> str:
 def assigned(
     made: World, host: str = HOST, port: int = 80, subset: str = "", locality: Locality = NOWHERE
 ) -> EndpointAssignment:
-    found = endpoints.endpoint_assignment(made, "default", locality, Backend(host, port, subset)).value
+    found = endpoints.endpoint_assignment(made, Viewer("default"), locality, Backend(host, port, subset)).value
     assert found is not None
     return found
 
@@ -70,7 +70,7 @@ def addresses(made: World, host: str = HOST, port: int = 80, subset: str = "") -
 
 
 def problems(made: World, host: str = HOST, subset: str = "", port: int = 80) -> list[Problem]:
-    return list(endpoints.endpoint_assignment(made, "default", NOWHERE, Backend(host, port, subset)).problems)
+    return list(endpoints.endpoint_assignment(made, Viewer("default"), NOWHERE, Backend(host, port, subset)).problems)
 
 
 def shown(found: list[Problem]) -> list[str]:
@@ -108,7 +108,7 @@ def test_a_service_without_endpoints_has_an_empty_assignment() -> None:
 )
 def test_what_is_unknown_has_no_assignment(backend: Backend) -> None:
     made = world(SHOP, endpoint_slice("a", "10.0.0.1"))
-    assert endpoints.endpoint_assignment(made, "default", NOWHERE, backend).value is None
+    assert endpoints.endpoint_assignment(made, Viewer("default"), NOWHERE, backend).value is None
 
 
 def test_the_port_of_a_slice_is_found_by_name() -> None:
@@ -297,7 +297,7 @@ def test_subsets_of_listed_endpoints() -> None:
 )
 def test_endpoints_that_cannot_be_used_as_written(resolution: str, listed: dict[str, Any], expected: str) -> None:
     made = world(entry(resolution, endpoints=[listed]))
-    assert shown(list(endpoints.members(made, "default", Backend(API, 80)).problems)) == [expected]
+    assert shown(list(endpoints.members(made, Viewer("default"), Backend(API, 80)).problems)) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_selected_workload_entries_and_pods(selector: dict[str, str], expected: 
 
 
 def members(made: World, host: str = API, subset: str = "") -> list[Endpoint]:
-    return [item.endpoint for item in endpoints.members(made, "default", Backend(host, 80, subset)).members]
+    return [item.endpoint for item in endpoints.members(made, Viewer("default"), Backend(host, 80, subset)).members]
 
 
 def test_dns_without_endpoints_resolves_the_host_itself() -> None:
@@ -332,14 +332,14 @@ def test_dns_without_endpoints_resolves_the_host_itself() -> None:
 
 def test_a_wildcard_cannot_be_resolved() -> None:
     made = world(entry("DNS", "*.example.com"))
-    found = endpoints.members(made, "default", Backend("*.example.com", 80))
+    found = endpoints.members(made, Viewer("default"), Backend("*.example.com", 80))
     assert found.members == ()
     assert shown(list(found.problems)) == ["unresolvable-host ServiceEntry default/api spec.hosts"]
 
 
 def test_proxies_resolve_names_by_themselves() -> None:
     made = world(entry("DNS"))
-    assert endpoints.endpoint_assignment(made, "default", NOWHERE, Backend(API, 80)).value is None
+    assert endpoints.endpoint_assignment(made, Viewer("default"), NOWHERE, Backend(API, 80)).value is None
 
 
 # --- Localities -------------------------------------------------------------------------------------------------------
@@ -437,6 +437,23 @@ def test_priorities_by_labels_of_pods() -> None:
     assert places(made, NOWHERE) == [("", "", "10.0.0.1", 0), ("", "", "10.0.0.0", 1)]
 
 
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.loadBalancer.localityLbSetting.failoverPriority[]")
+def test_priorities_by_labels_of_the_proxy() -> None:
+    setting = {"failoverPriority": ["version"]}
+    made = world(
+        SHOP,
+        subsets(outlierDetection={}, loadBalancer={"localityLbSetting": setting}),
+        slice_of_pods("a", "b"),
+        pod("a", "", version="v1"),
+        pod("b", "", version="v2"),
+    )
+    for version, preferred in (("v1", "10.0.0.0"), ("v2", "10.0.0.1")):
+        viewer = Viewer("default", frozenset({("version", version)}))
+        found = endpoints.endpoint_assignment(made, viewer, NOWHERE, Backend(HOST, 80)).value
+        assert found is not None
+        assert [group.endpoints[0].address for group in found.localities if group.priority == 0] == [preferred]
+
+
 @pytest.mark.istio_fields("DestinationRule.trafficPolicy.loadBalancer.localityLbSetting.distribute[].{from,to{}}")
 def test_shares_by_locality() -> None:
     shares = {"distribute": [{"from": "cn/*", "to": {"cn/a": 90, "cn/b": 10}}]}
@@ -461,7 +478,7 @@ def settled() -> World:
 def ask(made: World) -> None:
     for locality in (NOWHERE, NEAR_A):
         for backend in (Backend(HOST, 80), Backend("other.default.svc.cluster.local", 80), Backend(HOST, 80, "v1")):
-            endpoints.endpoint_assignment(made, "default", locality, backend)
+            endpoints.endpoint_assignment(made, Viewer("default"), locality, backend)
 
 
 @pytest.mark.parametrize(

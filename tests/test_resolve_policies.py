@@ -12,6 +12,7 @@ from fairlead.intent import (
 )
 from fairlead.problems import Severity, format_path
 from fairlead.resolve import clusters
+from fairlead.resolve.scope import Viewer
 from support.clusters import API, BACKEND, HOST, SECOND, entry, found, rule, service, told, with_policy
 from support.worlds import world
 
@@ -206,10 +207,6 @@ def test_bytes_have_no_host_to_match() -> None:
         ("{loadBalancer: {localityLbSetting: {}}, outlierDetection: {}}", ""),
         ("loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 100}}]}}", ""),
         (
-            "{loadBalancer: {localityLbSetting: {failoverPriority: [a=b, own]}}, outlierDetection: {}}",
-            "unsupported-value loadBalancer.localityLbSetting.failoverPriority[1]",
-        ),
-        (
             "connectionPool: {http: {http2KeepAlive: {interval: 1s}}}",
             "unsupported-field connectionPool.http.http2KeepAlive",
         ),
@@ -238,7 +235,7 @@ def test_bytes_have_no_host_to_match() -> None:
 )
 def test_what_is_not_translated_is_told_where_it_is_written(policy: str, expected: str) -> None:
     written = yaml.safe_load(policy)
-    problems = clusters.cluster(with_policy(**written), "default", BACKEND).problems
+    problems = clusters.cluster(with_policy(**written), Viewer("default"), BACKEND).problems
     assert ", ".join(f"{item.code} {format_path(item.path[2:])}" for item in problems) == expected
     assert all(item.path[:2] == ("spec", "trafficPolicy") for item in problems)
     assert all(str(item.key) == "DestinationRule default/rule" for item in problems)

@@ -42,10 +42,26 @@ CHANGES = (
 """Edits of a text that leave it valid."""
 
 
+POLICIES = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews-for-some}
+spec:
+  host: reviews
+  workloadSelector: {matchLabels: {app: canary-edge}}
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+  trafficPolicy:
+    outlierDetection: {}
+    loadBalancer: {localityLbSetting: {failoverPriority: [app, version=v2]}}
+"""
+"""What examples do without."""
+
+
 @cache
 def variants() -> dict[ObjectKey, list[KubernetesObject]]:
     """Each object of the examples, as it is and as edits make it."""
     texts = ["\n---\n".join(file.read_text() for file in sorted((EXAMPLES / name).glob("*.yaml"))) for name in NAMES]
+    texts.append(POLICIES)
     found: dict[ObjectKey, list[KubernetesObject]] = {}
     for text in texts:
         for old, new in (("", ""), *CHANGES):

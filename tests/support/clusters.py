@@ -9,6 +9,7 @@ from fairlead.intent import (
 )
 from fairlead.problems import format_path
 from fairlead.resolve import clusters
+from fairlead.resolve.scope import Viewer
 from fairlead.world import World
 from support.worlds import world
 
@@ -52,14 +53,14 @@ API = Backend("api.example.com", 80)
 
 
 def found(made: World, backend: Backend = BACKEND) -> Cluster:
-    outcome = clusters.cluster(made, "default", backend)
+    outcome = clusters.cluster(made, Viewer("default"), backend)
     assert outcome.value is not None
     return outcome.value
 
 
 def told(made: World, backend: Backend = BACKEND) -> list[str]:
     """`severity code path` of each problem, after a look at what every problem needs."""
-    problems = clusters.cluster(made, "default", backend).problems
+    problems = clusters.cluster(made, Viewer("default"), backend).problems
     for problem in problems:
         assert problem.key is not None
         assert not problem.message.endswith(".")

@@ -35,7 +35,7 @@ from fairlead.resolve import clusters, credentials, endpoints, listeners, virtua
 from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
-from fairlead.resolve.scope import Locality, Proxy, Selection
+from fairlead.resolve.scope import Locality, Proxy, Selection, Viewer
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 from fairlead.world import World
@@ -192,22 +192,22 @@ def _users_of_backends(world: World, selection: Selection) -> tuple[Collection[B
 
 
 @shared_map(reachable_backends, clusters.cluster, reads=_users_of_backends)
-def cluster_outcomes(_world: World, selection: Selection) -> tuple[str]:
+def cluster_outcomes(_world: World, selection: Selection) -> tuple[Viewer]:
     """How each reachable backend is talked to."""
-    return (selection.namespace,)
+    return (selection.viewer,)
 
 
 @derived
-def _cluster_resource(world: World, namespace: str, backend: Backend) -> Resource | None:
-    # Shared by all selections of a namespace.
-    outcome = clusters.cluster(world, namespace, backend)
+def _cluster_resource(world: World, viewer: Viewer, backend: Backend) -> Resource | None:
+    # Shared by all selections that call services alike.
+    outcome = clusters.cluster(world, viewer, backend)
     return None if outcome.value is None else render_clusters.cluster(outcome.value)
 
 
 @shared_map(cluster_outcomes, _cluster_resource)
-def cluster_resources(_world: World, selection: Selection) -> tuple[str]:
+def cluster_resources(_world: World, selection: Selection) -> tuple[Viewer]:
     """Clusters of the backends that exist."""
-    return (selection.namespace,)
+    return (selection.viewer,)
 
 
 def _backends_to_reach(
@@ -228,19 +228,19 @@ def endpoint_outcomes(
     outcome = cluster_outcomes(world, selection).get(backend)
     if outcome is None or outcome.value is None or outcome.value.discovery is not Discovery.ASSIGNED:
         return None
-    return endpoints.endpoint_assignment(world, selection.namespace, locality, backend)
+    return endpoints.endpoint_assignment(world, selection.viewer, locality, backend)
 
 
 @derived
-def _endpoint_resource(world: World, namespace: str, locality: Locality, backend: Backend) -> Resource | None:
-    outcome = endpoints.endpoint_assignment(world, namespace, locality, backend)
+def _endpoint_resource(world: World, viewer: Viewer, locality: Locality, backend: Backend) -> Resource | None:
+    outcome = endpoints.endpoint_assignment(world, viewer, locality, backend)
     return None if outcome.value is None else render_clusters.endpoint_assignment(outcome.value)
 
 
 @shared_map(endpoint_outcomes, _endpoint_resource)
-def endpoint_resources(_world: World, selection: Selection, locality: Locality) -> tuple[str, Locality]:
+def endpoint_resources(_world: World, selection: Selection, locality: Locality) -> tuple[Viewer, Locality]:
     """Endpoint assignments, as proxies of that locality prefer them."""
-    return selection.namespace, locality
+    return selection.viewer, locality
 
 
 # --- Secrets ----------------------------------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def _clusters_with_tls(
 
 @derived_map(_clusters_with_tls)
 def _references_of_clusters(world: World, selection: Selection, backend: Backend) -> tuple[Problem, ...]:
-    return clusters.faulty_credentials(world, selection.namespace, backend)
+    return clusters.faulty_credentials(world, selection.viewer, backend)
 
 
 @derived_index(_references_of_listeners)

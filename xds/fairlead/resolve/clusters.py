@@ -26,7 +26,7 @@ from fairlead.problems import Problem, error, warning
 from fairlead.resolve import credentials, destination_rules, endpoints, localities, services, upstream_tls
 from fairlead.resolve.destination_rules import Located, Policy
 from fairlead.resolve.outcome import Outcome
-from fairlead.resolve.scope import Locality
+from fairlead.resolve.scope import Locality, Viewer
 from fairlead.resolve.services import PortProtocol, ServiceView
 from fairlead.world import World
 
@@ -55,33 +55,33 @@ _PROXY_PROTOCOL_VERSIONS = {models.ProxyProtocolVersion.V1: 1, models.ProxyProto
 
 
 @derived
-def cluster(world: World, namespace: str, backend: Backend) -> Outcome[Cluster | None]:
-    """How proxies of a namespace talk to a backend.
+def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster | None]:
+    """How the viewer talks to a backend.
 
     None when the service, its port or the subset is unknown (`services.find`, `ServiceView.port` and
     `destination_rules.subset_labels` tell which), or when its endpoints cannot be found.
     """
-    view = services.find(world, namespace, backend.host)
+    view = services.find(world, viewer.namespace, backend.host)
     port = None if view is None else view.port(backend.port)
-    if view is None or port is None or destination_rules.subset_labels(world, namespace, backend) is None:
+    if view is None or port is None or destination_rules.subset_labels(world, viewer, backend) is None:
         return Outcome(None)
     discovery = _DISCOVERY.get(view.resolution)
     if discovery is None:
         return Outcome(None, (_undiscoverable(view),))
-    policy = destination_rules.policy(world, namespace, backend)
+    policy = destination_rules.policy(world, viewer, backend)
     pool = None if policy.connection_pool is None else policy.connection_pool.value
     protocol = _protocol(port.protocol, pool, originates=upstream_tls.is_originated(policy.tls))
     tls = upstream_tls.originate(policy.tls, view, protocol)
     found: tuple[LocalityEndpoints, ...] = ()
     problems = [
-        *_of_service(world, namespace, view),
+        *_of_service(world, viewer, view),
         *policy.problems,
         *_of_policy(policy, protocol),
         *tls.problems,
     ]
     origin = dict.fromkeys((view.key, *policy.origin))
     if discovery is not Discovery.ASSIGNED:
-        resolved = endpoints.members(world, namespace, backend)
+        resolved = endpoints.members(world, viewer, backend)
         found = localities.arrange(resolved.members, Locality(), localities.LocalityRules())
         problems += [*resolved.problems, *_of_resolved(policy, view, found)]
         origin.update(dict.fromkeys(resolved.origin))
@@ -102,28 +102,28 @@ def cluster(world: World, namespace: str, backend: Backend) -> Outcome[Cluster |
             if policy.proxy_protocol is None
             else _PROXY_PROTOCOL_VERSIONS[policy.proxy_protocol.value.version],
             locality_weighted=discovery is Discovery.ASSIGNED
-            and endpoints.locality_rules(world, namespace, backend).weighted,
+            and endpoints.locality_rules(world, viewer, backend).weighted,
         ),
         tuple(problems),
     )
 
 
-def faulty_credentials(world: World, namespace: str, backend: Backend) -> tuple[Problem, ...]:
+def faulty_credentials(world: World, viewer: Viewer, backend: Backend) -> tuple[Problem, ...]:
     """What is wrong with the credentials that a backend's cluster names; apart, since Secrets change no cluster."""
-    policy = destination_rules.policy(world, namespace, backend)
-    found = cluster(world, namespace, backend).value
+    policy = destination_rules.policy(world, viewer, backend)
+    found = cluster(world, viewer, backend).value
     tls = None if found is None else found.tls
     if policy.tls is None or tls is None:
         return ()
     names = [tls.credential, tls.validation.authorities if tls.validation is not None else ""]
     path = (*policy.tls.path, "credentialName")
-    return tuple(credentials.faulty_references(world, namespace, filter(None, names), policy.tls.key, path))
+    return tuple(credentials.faulty_references(world, viewer.namespace, filter(None, names), policy.tls.key, path))
 
 
 @derived
-def hash_keys(world: World, namespace: str, backend: Backend) -> tuple[HashKey, ...]:
+def hash_keys(world: World, viewer: Viewer, backend: Backend) -> tuple[HashKey, ...]:
     """What decides to which endpoint of a backend a request sticks; empty when nothing does."""
-    settings = destination_rules.policy(world, namespace, backend).load_balancer
+    settings = destination_rules.policy(world, viewer, backend).load_balancer
     consistent = None if settings is None else settings.value.consistent_hash
     if consistent is None:
         return ()
@@ -150,8 +150,8 @@ def _undiscoverable(view: ServiceView) -> Problem:
     )
 
 
-def _of_service(world: World, namespace: str, view: ServiceView) -> Iterator[Problem]:
-    for key in services.claimants(world, namespace, view.host)[1:]:
+def _of_service(world: World, viewer: Viewer, view: ServiceView) -> Iterator[Problem]:
+    for key in services.claimants(world, viewer.namespace, view.host)[1:]:
         message = f"{view.host} is served by {view.key}, which comes first, so that it has no effect here"
         yield warning("host-conflict", message, key=key, path=("spec", "hosts"), hint="keep one of them")
     if view.resolution is Resolution.NONE:
@@ -336,12 +336,6 @@ def _of_localities(
     if not detects and not setting.distribute:
         message = "no locality is preferred, because without outlierDetection no endpoint ever counts as unhealthy"
         yield located.warning("no-outlier-detection", message, path, hint="add outlierDetection")
-    for index, label in enumerate(setting.failover_priority):
-        if "=" not in label and label not in localities.TOPOLOGY_LABELS:
-            message = f"{label} is left out: of a proxy only the labels of its locality are known"
-            yield located.warning(
-                "unsupported-value", message, path, "failoverPriority", index, hint=f"write {label}=value"
-            )
 
 
 def _of_connection_pool(

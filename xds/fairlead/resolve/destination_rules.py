@@ -1,13 +1,13 @@
-"""DestinationRules: which one holds for a service, as proxies of a namespace see it, and what it says of a port.
+"""DestinationRules: which one holds for a service, as a proxy sees it, and what it says of a port.
 
 Istio looks for rules in the namespace of the proxy, then of the service, then in the root namespace; the first one
 with a rule for the host decides, and there the most specific host does (istio.io/latest/docs/ops/best-practices/
 traffic-management, "Cross-namespace configuration").
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fairlead.derive import Input, derived, derived_index
 from fairlead.intent import Backend, Origin
@@ -26,7 +26,7 @@ from fairlead.models.istio.destination_rule import (
 from fairlead.problems import FieldPath, ObjectKey, Problem, warning
 from fairlead.resolve import services
 from fairlead.resolve.istio.references import visibility
-from fairlead.resolve.scope import Labels
+from fairlead.resolve.scope import Labels, Viewer
 from fairlead.world import ObjectName, World
 
 ROOT_NAMESPACE = "istio-system"
@@ -102,9 +102,9 @@ class Rule:
 
 
 @derived
-def policy(world: World, namespace: str, backend: Backend) -> Policy:
+def policy(world: World, viewer: Viewer, backend: Backend) -> Policy:
     """What holds for a backend; an unknown subset has the policy of the whole service."""
-    found = rule(world, namespace, backend.host)
+    found = rule(world, viewer, backend.host)
     if found is _NO_RULE:
         return _NO_POLICY
     blocks: dict[str, Any] = {}
@@ -114,17 +114,17 @@ def policy(world: World, namespace: str, backend: Backend) -> Policy:
     return Policy(**blocks, origin=found.origin, problems=found.problems)
 
 
-def subset_labels(world: World, namespace: str, backend: Backend) -> Labels | None:
+def subset_labels(world: World, viewer: Viewer, backend: Backend) -> Labels | None:
     """The labels that all of a backend's endpoints have: none for a whole service; None for an unknown subset."""
-    return _labels_of_subset(world, namespace, backend) if backend.subset else _ALL
+    return _labels_of_subset(world, viewer, backend) if backend.subset else _ALL
 
 
 _ALL: Labels = frozenset()
 
 
 @derived
-def _labels_of_subset(world: World, namespace: str, backend: Backend) -> Labels | None:
-    subset = rule(world, namespace, backend.host).subsets.get(backend.subset)
+def _labels_of_subset(world: World, viewer: Viewer, backend: Backend) -> Labels | None:
+    subset = rule(world, viewer, backend.host).subsets.get(backend.subset)
     return None if subset is None else subset.labels
 
 
@@ -145,38 +145,27 @@ def _apply(blocks: dict[str, Any], layer: Located[TrafficPolicy], port: int) -> 
 
 
 @derived
-def rule(world: World, namespace: str, host: str) -> Rule:
-    """The DestinationRules for a full host name, as proxies of the namespace see it, merged into one.
+def rule(world: World, viewer: Viewer, host: str) -> Rule:
+    """The DestinationRules for a full host name, as the viewer sees it, merged into one.
 
-    Of those with the same `exportTo`, subsets add up and the oldest policy holds; others than those that are exported
-    like the oldest one are left out, as Istio does.
+    Of those with the same `exportTo` and `workloadSelector`, subsets add up and the oldest policy holds; others than
+    those for the same proxies as the oldest one are left out, as Istio does.
     """
-    view = services.find(world, namespace, host)
-    candidates = _candidates(world, namespace, "" if view is None else view.namespace, host)
-    if candidates == _NO_CANDIDATES:
+    view = services.find(world, viewer.namespace, host)
+    candidates = _candidates(world, viewer, "" if view is None else view.namespace, host)
+    if not candidates:
         return _NO_RULE
-    oldest = candidates.valid[0] if candidates.valid else None
     merged: list[DestinationRule] = []
     others: list[DestinationRule] = []
-    for item in candidates.valid:
-        (merged if oldest is not None and _export_set(item) == _export_set(oldest) else others).append(item)
+    for item in candidates:
+        (merged if _audience(item) == _audience(candidates[0]) else others).append(item)
     problems = [
         warning(
-            "unsupported-field",
-            "the rule has no effect, since rules for some workloads only are not supported",
-            key=item.key,
-            path=("spec", "workloadSelector"),
-            hint="leave workloadSelector out",
-        )
-        for item in candidates.selective
-    ]
-    problems += [
-        warning(
             "rule-without-effect",
-            f"the rule has no effect, since {merged[0].key} for the same host comes first and is exported to others",
+            f"the rule has no effect, since {merged[0].key} for the same host comes first and is for others",
             key=item.key,
             path=("spec", "exportTo"),
-            hint="write both into one rule, or give them the same exportTo",
+            hint="write both into one rule, or give them the same exportTo and workloadSelector",
         )
         for item in others
     ]
@@ -224,6 +213,11 @@ class _Merger:
             self.subset_policies[subset.name] = Located(subset.traffic_policy, key, (*path, "trafficPolicy"))
 
 
+def _audience(item: DestinationRule) -> tuple[frozenset[str], Labels]:
+    """Whom a rule is for: the namespaces that see it, and the labels of workloads."""
+    return _export_set(item), _selected(item)
+
+
 def _export_set(item: DestinationRule) -> frozenset[str]:
     names = frozenset(item.metadata.namespace if name == "." else name for name in item.spec.export_to)
     return frozenset("*") if not names or "*" in names else names
@@ -232,48 +226,41 @@ def _export_set(item: DestinationRule) -> frozenset[str]:
 # --- Which rules ------------------------------------------------------------------------------------------------------
 
 
-class _Candidates(NamedTuple):
-    """The rules for a host, older ones first."""
+def _candidates(world: World, viewer: Viewer, service_namespace: str, host: str) -> tuple[DestinationRule, ...]:
+    """The rules of the most specific host in the first namespace that has any, older ones first.
 
-    valid: tuple[DestinationRule, ...]
-    selective: tuple[DestinationRule, ...]
-    """Those that are for some workloads only."""
-
-
-_NO_CANDIDATES = _Candidates((), ())
-
-
-def _candidates(world: World, namespace: str, service_namespace: str, host: str) -> _Candidates:
-    """The rules of the most specific host in the first namespace that has any."""
+    Those for some workloads of the viewer's namespace, it among them, come before those for all.
+    """
+    namespace = viewer.namespace
     levels = [(namespace, False), (service_namespace, False), (ROOT_NAMESPACE, False)]
     if namespace == ROOT_NAMESPACE:
         # What it exports comes after what the service's namespace says, so that only its private rules go first.
         levels[0] = (namespace, True)
     groups = _covering(world, host)
     collection = world.objects(DestinationRule)
-    selective = [
-        item
-        for group in groups
-        for name in group
-        if name.namespace == namespace and (item := collection.get(name)) is not None and item.spec.workload_selector
-    ]
     for owner, private in levels:
         for group in groups:
             found = [collection.get(name) for name in group if name.namespace == owner]
-            valid = [item for item in found if item is not None and _holds(item, namespace, private=private)]
+            valid = [item for item in found if item is not None and _holds(item, viewer, private=private)]
+            selective = [item for item in valid if item.spec.workload_selector is not None]
             if valid:
-                return _Candidates(tuple(sorted(valid, key=services.age)), tuple(sorted(selective, key=services.age)))
-    return _Candidates((), tuple(sorted(selective, key=services.age)))
+                return tuple(sorted(selective or valid, key=services.age))
+    return ()
 
 
-def _holds(item: DestinationRule, namespace: str, *, private: bool) -> bool:
-    """Whether a rule is for proxies of the namespace; all of their own namespace are, whatever they are exported to."""
-    if item.spec.workload_selector is not None:
-        return False
+def _holds(item: DestinationRule, viewer: Viewer, *, private: bool) -> bool:
+    """Whether a rule is for the viewer; all of its own namespace are, whatever they are exported to."""
     owner = item.metadata.namespace
+    if item.spec.workload_selector is not None:
+        return owner == viewer.namespace and _selected(item) <= viewer.labels
     if private:
         return _export_set(item) == {owner}
-    return owner == namespace or visibility(item.spec.export_to, owner, namespace) is not None
+    return owner == viewer.namespace or visibility(item.spec.export_to, owner, viewer.namespace) is not None
+
+
+def _selected(item: DestinationRule) -> Labels:
+    """The labels of the workloads that a rule is for."""
+    return frozenset(() if item.spec.workload_selector is None else item.spec.workload_selector.match_labels.items())
 
 
 def _covering(world: World, host: str) -> tuple[frozenset[ObjectName], ...]:
@@ -298,3 +285,34 @@ def _destination_rules(world: World) -> Input[ObjectName, DestinationRule]:
 def _rules_by_host(_world: World, name: ObjectName, item: DestinationRule) -> Iterable[str]:
     """Full host name -> the rules for it."""
     return (services.qualify(item.spec.host, name.namespace),)
+
+
+# --- Which labels of proxies make a difference ------------------------------------------------------------------------
+
+
+def labels_asked_for(world: World, namespace: str, labels: Labels) -> Labels:
+    """Those labels of a proxy that decide which rules hold for it, or which endpoints it prefers."""
+    selecting, compared = _selecting_labels(world), _compared_labels(world)
+    return frozenset(
+        label for label in labels if selecting.get((namespace, label)) is not None or compared.get(label[0]) is not None
+    )
+
+
+@derived_index(_destination_rules)
+def _selecting_labels(_world: World, name: ObjectName, item: DestinationRule) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Namespace and label of workloads -> the rules for such workloads only."""
+    for label in _selected(item):
+        yield name.namespace, label
+
+
+@derived_index(_destination_rules)
+def _compared_labels(_world: World, _name: ObjectName, item: DestinationRule) -> Iterator[str]:
+    """Name of a label -> the rules by which proxies prefer endpoints whose label is the same as theirs."""
+    for layer in (item.spec.traffic_policy, *(subset.traffic_policy for subset in item.spec.subsets)):
+        blocks: Iterable[TrafficPolicy | models.PortTrafficPolicy] = ()
+        if layer is not None:
+            blocks = (layer, *layer.port_level_settings)
+        for block in blocks:
+            setting = None if block.load_balancer is None else block.load_balancer.locality_lb_setting
+            if setting is not None:
+                yield from (label for label in setting.failover_priority if "=" not in label)

@@ -23,7 +23,7 @@ from fairlead.problems import FieldPath, ObjectKey, Problem, warning
 from fairlead.resolve import destination_rules, hosts, localities, services
 from fairlead.resolve.localities import LocalityRules, Member
 from fairlead.resolve.outcome import Outcome
-from fairlead.resolve.scope import Labels, Locality
+from fairlead.resolve.scope import Labels, Locality, Viewer
 from fairlead.resolve.services import ServicePort, ServiceView
 from fairlead.world import ObjectName, World
 
@@ -41,33 +41,33 @@ _DNS = frozenset({Resolution.DNS, Resolution.DNS_ROUND_ROBIN})
 
 @derived
 def endpoint_assignment(
-    world: World, namespace: str, locality: Locality, backend: Backend
+    world: World, viewer: Viewer, locality: Locality, backend: Backend
 ) -> Outcome[EndpointAssignment | None]:
-    """The endpoints of a backend, as proxies of the namespace and the locality prefer them.
+    """The endpoints of a backend, as the viewer prefers them from its locality.
 
     None when the backend is unknown, or when proxies find its endpoints by themselves.
     """
-    view = services.find(world, namespace, backend.host)
+    view = services.find(world, viewer.namespace, backend.host)
     if view is None or view.resolution not in (Resolution.STATIC, Resolution.NONE) or view.port(backend.port) is None:
         return Outcome(None)
-    if destination_rules.subset_labels(world, namespace, backend) is None:
+    if destination_rules.subset_labels(world, viewer, backend) is None:
         return Outcome(None)
-    found = members(world, namespace, backend)
-    arranged = localities.arrange(found.members, locality, locality_rules(world, namespace, backend))
+    found = members(world, viewer, backend)
+    arranged = localities.arrange(found.members, locality, locality_rules(world, viewer, backend))
     return Outcome(EndpointAssignment(backend, arranged, found.origin), found.problems)
 
 
 @derived
-def locality_rules(world: World, namespace: str, backend: Backend) -> LocalityRules:
+def locality_rules(world: World, viewer: Viewer, backend: Backend) -> LocalityRules:
     """How the endpoints of a backend are preferred.
 
     Priorities need outlier detection, because nothing else tells a proxy to go on to the next place, unless the
     Service asks for them by its `trafficDistribution`. What a DestinationRule says comes before that.
     """
-    policy = destination_rules.policy(world, namespace, backend)
+    policy = destination_rules.policy(world, viewer, backend)
     setting = None if policy.load_balancer is None else policy.load_balancer.value.locality_lb_setting
     if setting is None:
-        view = services.find(world, namespace, backend.host)
+        view = services.find(world, viewer.namespace, backend.host)
         preferred = _DISTRIBUTIONS.get(view.traffic_distribution, ()) if view is not None else ()
         if preferred:
             return LocalityRules(prioritised=True, labels=tuple((label, None) for label in preferred))
@@ -75,14 +75,13 @@ def locality_rules(world: World, namespace: str, backend: Backend) -> LocalityRu
     if setting.enabled is False:
         return LocalityRules()
     labels = (label.partition("=") for label in setting.failover_priority)
+    own = dict(viewer.labels)
     return LocalityRules(
         prioritised=policy.outlier_detection is not None,
         failover=tuple((item.from_, item.to) for item in setting.failover),
-        # Of a proxy no labels but its locality's are known.
         labels=tuple(
-            (name, value if equals else None)
+            (name, value if equals else None if name in localities.TOPOLOGY_LABELS else own.get(name, ""))
             for name, equals, value in labels
-            if equals or name in localities.TOPOLOGY_LABELS
         ),
         distribute=tuple((item.from_, tuple(sorted(item.to.items()))) for item in setting.distribute),
         weighted=bool(setting.distribute or setting.failover or setting.failover_priority),
@@ -135,14 +134,14 @@ class _Gathering:
 
 
 @derived
-def members(world: World, namespace: str, backend: Backend) -> Members:
-    """The endpoints of a backend, for proxies of a namespace; none when the backend is unknown."""
-    view = services.find(world, namespace, backend.host)
+def members(world: World, viewer: Viewer, backend: Backend) -> Members:
+    """The endpoints of a backend, as the viewer sees them; none when the backend is unknown."""
+    view = services.find(world, viewer.namespace, backend.host)
     port = None if view is None else view.port(backend.port)
-    subset = destination_rules.subset_labels(world, namespace, backend)
+    subset = destination_rules.subset_labels(world, viewer, backend)
     if view is None or port is None or subset is None:
         return Members((), (), ())
-    rules = locality_rules(world, namespace, backend)
+    rules = locality_rules(world, viewer, backend)
     asked_for = frozenset(name for name, _ in rules.labels) - frozenset(localities.TOPOLOGY_LABELS)
     gathering = _Gathering(world, view, port, subset, asked_for)
     if view.key.kind == core.Service.kind:
@@ -150,14 +149,14 @@ def members(world: World, namespace: str, backend: Backend) -> Members:
     else:
         _gather_of_entry(gathering)
     if gathering.passed_over and not gathering.members:
-        gathering.problems.append(_empty_subset(world, namespace, backend, gathering.passed_over))
-    of_subset = destination_rules.policy(world, namespace, backend).origin if backend.subset else ()
+        gathering.problems.append(_empty_subset(world, viewer, backend, gathering.passed_over))
+    of_subset = destination_rules.policy(world, viewer, backend).origin if backend.subset else ()
     origin = dict.fromkeys((view.key, *of_subset, *sorted(gathering.origin)))
     return Members(tuple(gathering.members.values()), tuple(origin), tuple(gathering.problems))
 
 
-def _empty_subset(world: World, namespace: str, backend: Backend, passed_over: int) -> Problem:
-    subset = destination_rules.rule(world, namespace, backend.host).subsets[backend.subset]
+def _empty_subset(world: World, viewer: Viewer, backend: Backend, passed_over: int) -> Problem:
+    subset = destination_rules.rule(world, viewer, backend.host).subsets[backend.subset]
     labels = ", ".join(f"{name}={value}" for name, value in sorted(subset.labels))
     return warning(
         "empty-subset",

@@ -35,7 +35,7 @@ class LocalityRules:
     """Region of the proxy -> the only other region that comes next."""
     labels: tuple[tuple[str, str | None], ...] = ()
     """Labels by which endpoints are alike to the proxy, most important first, with the value that is preferred; None
-    for the proxy's own."""
+    for that of the proxy's locality."""
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     """Locality of the proxy -> share of each locality. Replaces priorities."""
     weighted: bool = False

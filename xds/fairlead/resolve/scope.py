@@ -52,6 +52,14 @@ class Selector(NamedTuple):
     """The proxies have all of these."""
 
 
+class Viewer(NamedTuple):
+    """Who calls services: the part of a selection that decides how."""
+
+    namespace: str
+    labels: Labels = frozenset()
+    """Those that DestinationRules ask for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What applies to a proxy, compared by value: the key of everything that is made for a group of proxies.
@@ -69,6 +77,13 @@ class Selection:
     it does not have the port, the port itself is listened on."""
     labels: Labels = frozenset()
     """Those of the proxies' labels that routes ask for."""
+    caller_labels: Labels = frozenset()
+    """Those of the proxies' labels that DestinationRules ask for."""
+
+    @property
+    def viewer(self) -> Viewer:
+        """The proxies as those who call services."""
+        return Viewer(self.namespace, self.caller_labels)
 
     def __hash__(self) -> int:
         # Nearly every derived value is looked up by its selection.

@@ -6,6 +6,7 @@ from typing import Any
 from fairlead.derive import Collection, derived, derived_index
 from fairlead.models.core import Protocol, Service, ServicePort
 from fairlead.problems import Problem, warning
+from fairlead.resolve import destination_rules
 from fairlead.resolve.dialect import Dialect
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.scope import Labels, Proxy, Role, Selection, Selector
@@ -52,7 +53,12 @@ def _gateway_selection(world: World, namespace: str, labels: Labels) -> Selectio
     }
     asked_for = {label for dialect in DIALECTS for label in labels if dialect.labels(world).get(label) is not None}
     return Selection(
-        Role.GATEWAY, namespace, frozenset(selectors), _ports(world, namespace, labels), frozenset(asked_for)
+        role=Role.GATEWAY,
+        namespace=namespace,
+        selectors=frozenset(selectors),
+        ports=_ports(world, namespace, labels),
+        labels=frozenset(asked_for),
+        caller_labels=destination_rules.labels_asked_for(world, namespace, labels),
     )
 
 

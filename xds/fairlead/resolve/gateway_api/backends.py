@@ -9,6 +9,7 @@ from fairlead.problems import FieldPath, ObjectKey
 from fairlead.resolve import services
 from fairlead.resolve.gateway_api.references import is_permitted
 from fairlead.resolve.gateway_api.source import Source
+from fairlead.resolve.scope import Viewer
 
 SHARE_FAILS = "its share of the requests is answered with 500"
 """What comes of a backend that requests cannot be sent to."""
@@ -16,11 +17,11 @@ SHARE_FAILS = "its share of the requests is answered with 500"
 
 @dataclass(frozen=True, slots=True)
 class BackendReader:
-    """Finds the backends of a route, for proxies of one namespace."""
+    """Finds the backends of a route, for proxies that see the same."""
 
     source: Source
-    viewer: str
-    """Namespace of the proxies."""
+    viewer: Viewer
+    """The proxies as those who call services."""
 
     def read(self, reference: BackendObjectReference, path: FieldPath, effect: str) -> Backend | None:
         """The backend of a reference; None when there is none, and a Problem tells why and of the `effect`."""
@@ -34,9 +35,11 @@ class BackendReader:
         if not self._may_refer(target, path, effect):
             return None
         host = services.qualify(target.name, target.namespace)
-        view = services.find(source.world, self.viewer, host)
+        view = services.find(source.world, self.viewer.namespace, host)
         if view is None:
-            message = f"{effect}, BackendNotFound: there is no {target} for proxies in namespace {self.viewer}"
+            message = (
+                f"{effect}, BackendNotFound: there is no {target} for proxies in namespace {self.viewer.namespace}"
+            )
             source.warn("unknown-service", message, path, "add the Service, or correct the name")
             return None
         if view.key.kind == core.Service.kind and not self._may_refer(view.key, path, effect):
@@ -47,7 +50,7 @@ class BackendReader:
             message = f"{effect}, BackendNotFound: {target} has no port {port}, its ports are {known}"
             source.warn("unknown-port", message, (*path, "port"), "name one of the ports of the Service")
             return None
-        return services.backend(source.world, self.viewer, host, port, "", port)
+        return services.backend(source.world, self.viewer.namespace, host, port, "", port)
 
     def _may_refer(self, target: ObjectKey, path: FieldPath, effect: str) -> bool:
         source = self.source

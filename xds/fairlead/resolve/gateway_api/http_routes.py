@@ -31,6 +31,7 @@ from fairlead.resolve.gateway_api.filters import Filters, filters_of_backend, fi
 from fairlead.resolve.gateway_api.matches import Precedence, precedence, request_match
 from fairlead.resolve.gateway_api.source import Source
 from fairlead.resolve.outcome import Outcome
+from fairlead.resolve.scope import Viewer
 from fairlead.world import ObjectName, World
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -45,8 +46,8 @@ _FAILURE = DirectResponse(500)
 class Place(NamedTuple):
     """Where the rules of an HTTPRoute are served: all that they can depend on, apart from the world."""
 
-    namespace: str
-    """Of the proxies."""
+    viewer: Viewer
+    """The proxies as those who call services."""
     port: int
     """Of the listener, as declared."""
     tls: bool
@@ -88,7 +89,7 @@ def http_routes(world: World, name: ObjectName, place: Place) -> Outcome[tuple[R
 def _rule(rule: HTTPRouteRule, place: Place, source: Source, path: FieldPath) -> tuple[Filters, Action]:
     if rule.session_persistence is not None:
         source.warn("unsupported-field", "sessions are not kept: it is not supported", (*path, "sessionPersistence"))
-    reader = BackendReader(source, place.namespace)
+    reader = BackendReader(source, place.viewer)
     filters = filters_of_rule(rule.filters, reader, (*path, "filters"))
     if filters is None:
         return Filters(), _FAILURE

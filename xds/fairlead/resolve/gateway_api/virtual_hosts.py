@@ -39,7 +39,7 @@ def _bindings(world: World, selection: Selection, name: ObjectName) -> Mapping[V
         if attachment.gateway in gateways:
             server = attachment.server
             table = route_table(selection, server)
-            place = Place(selection.namespace, server.port, server.protocol is ServerProtocol.HTTPS)
+            place = Place(selection.viewer, server.port, server.protocol is ServerProtocol.HTTPS)
             for domain in attachment.domains:
                 found.setdefault(VirtualHostKey(table, domain), place)
     return found

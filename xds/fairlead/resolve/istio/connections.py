@@ -44,7 +44,7 @@ def connection_routes(world: World, selection: Selection, server: Server) -> Out
     if found is None:
         return Outcome(())
     place = Place(
-        namespace=selection.namespace,
+        viewer=selection.viewer,
         labels=selection.labels,
         gateways=(gateway,),
         ports=(server.port,),
@@ -121,10 +121,10 @@ def _connections(
         for index, share in enumerate(route)
         if share.weight or len(route) == 1
     ]
-    world, namespace = source.world, source.place.namespace
-    found = [clusters.cluster(world, namespace, share.backend).value for share in shares]
+    world, viewer = source.world, source.place.viewer
+    found = [clusters.cluster(world, viewer, share.backend).value for share in shares]
     timeouts = [cluster.connection_pool.idle_timeout for cluster in found if cluster is not None]
-    keys = [key for share in shares for key in clusters.hash_keys(world, namespace, share.backend)]
+    keys = [key for share in shares for key in clusters.hash_keys(world, viewer, share.backend)]
     if len(shares) == 1:
         only = shares[0].backend
         stat_prefix = f"outbound|{only.port}|{only.subset}|{only.host}"

@@ -29,7 +29,7 @@ def backend(destination: Destination, source: Source, path: FieldPath) -> Backen
             (*path, "port", "number") if number is not None else (*path, "host"),
             "name one of the ports of the service",
         )
-    elif destination_rules.subset_labels(source.world, place.namespace, found) is None:
+    elif destination_rules.subset_labels(source.world, place.viewer, found) is None:
         source.warn(
             "unknown-subset",
             f"no DestinationRule defines subset {found.subset} of {host}, so requests are answered with 503",

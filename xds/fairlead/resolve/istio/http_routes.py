@@ -179,7 +179,7 @@ def _destinations(route: model.HTTPRoute, source: Source, path: FieldPath) -> It
 
 def _hash_keys(backends: Iterable[Backend], source: Source) -> tuple[HashKey, ...]:
     """What sticky requests are told apart by: DestinationRules say it, but proxies want it said by routes."""
-    found = (key for each in backends for key in clusters.hash_keys(source.world, source.place.namespace, each))
+    found = (key for each in backends for key in clusters.hash_keys(source.world, source.place.viewer, each))
     return tuple(dict.fromkeys(found))
 
 

@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fairlead.problems import FieldPath, ObjectKey, Problem, error, warning
-from fairlead.resolve.scope import Labels
+from fairlead.resolve.scope import Labels, Viewer
 from fairlead.world import ObjectName, World
 
 
 class Place(NamedTuple):
     """Where the routes of a VirtualService are served: all that they can depend on, apart from the world."""
 
-    namespace: str
-    """Of the proxies."""
+    viewer: Viewer
+    """The proxies as those who call services."""
     labels: Labels
     """Of the proxies, as far as routes ask for them."""
     gateways: tuple[ObjectName, ...]
@@ -21,6 +21,11 @@ class Place(NamedTuple):
     """Declared ports of the servers; the first stands in where a port must be guessed."""
     tls: bool
     """Requests arrive by TLS."""
+
+    @property
+    def namespace(self) -> str:
+        """Of the proxies."""
+        return self.viewer.namespace
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def _appearance(selection: Selection, found: list[GatewayServer]) -> Appearance:
     servers = [item.server for item in found]
     return Appearance(
         place=Place(
-            namespace=selection.namespace,
+            viewer=selection.viewer,
             labels=selection.labels,
             gateways=tuple(dict.fromkeys(ObjectName(item.gateway.namespace, item.gateway.name) for item in servers)),
             ports=tuple(dict.fromkeys(item.port for item in servers)),
