@@ -136,6 +136,9 @@ class Conversation(ABC, Generic[RequestT]):
         """None until there is a table to serve from."""
         self.owes_answer = False
         """Whether the client waits for a response even if there is nothing to send."""
+        self.restless = True
+        """Whether there may be something to say or to wait for. Whoever causes that says so here: of a thousand streams
+        that have to be told something, each is asked about one type, and not about all."""
         self._claims: Mapping[str, str] = {}
         self._returning = False
         """Whether the client holds resources from an earlier stream without saying which."""
@@ -221,6 +224,11 @@ class Conversation(ABC, Generic[RequestT]):
     def free(self) -> bool:
         """Whether a response may be sent: the last one has been answered."""
         return self._awaited is None
+
+    @property
+    def rests(self) -> bool:
+        """Whether there is nothing to say, nor anything to wait for, until something happens."""
+        return self.free and not self.waiting and self._containment is None
 
     @property
     def settled(self) -> bool:

@@ -53,13 +53,13 @@ class Ledger:
 
     __slots__ = (
         "_keeps",
-        "_mark",
         "_put_off",
         "behind",
         "containment",
         "due",
         "instead",
         "kept",
+        "mark",
         "subscription",
         "table",
     )
@@ -74,7 +74,8 @@ class Ledger:
         self.instead: dict[str, Resource | None] = {}
         self.kept: dict[str, Kept] = {}
         self._keeps = table.type_url in REMOVAL_WAITS_FOR
-        self._mark = table.mark
+        self.mark = table.mark
+        """Up to where changes of the table have been taken note of."""
         self._put_off = False
         self.due = table.names() if subscription.wildcard else subscription.names
         if subscription.wildcard and subscription.names:
@@ -140,7 +141,7 @@ class Ledger:
         if not asked:
             return
         known = asked if before.wildcard else asked & before.names
-        changed = self._mark.before()
+        changed = self.mark.before()
         held = frozenset(name for name in known if self._held(name, changed) is not None)
         self.renew(held)
         self.ask(asked - held)
@@ -175,9 +176,7 @@ class Ledger:
 
         Very many changes are put off until they are sent, once: thousands of clients are told of them at a time.
         """
-        if self._mark is self.table.mark:
-            return False
-        if not self._put_off and len(self._mark.before()) > MANY_CHANGES:
+        if not self._put_off and len(self.mark.before()) > MANY_CHANGES:
             self._put_off = True
         else:
             self.catch_up(now)
@@ -185,10 +184,10 @@ class Ledger:
 
     def catch_up(self, now: float) -> None:
         """Take note of what has changed in the table."""
-        if self._mark is self.table.mark:
+        if self.mark is self.table.mark:
             return
         self._put_off = False
-        before, self._mark = self._mark.before(), self.table.mark
+        before, self.mark = self.mark.before(), self.table.mark
         wanted = None if self.subscription.wildcard else self.subscription.names
         for name, resource in before.items():
             if wanted is None or name in wanted:
@@ -199,7 +198,7 @@ class Ledger:
         if table is self.table:
             return
         self.catch_up(now)
-        old, self.table, self._mark = self.table, table, table.mark
+        old, self.table, self.mark = self.table, table, table.mark
         names = (
             chain(old.names(), table.names() - old.names()) if self.subscription.wildcard else self.subscription.names
         )
@@ -267,7 +266,7 @@ class Ledger:
             self.containment = None
 
     def _judge_all(self, containment: Containment, names: Mapping[str, Held]) -> None:
-        changed = self._mark.before()
+        changed = self.mark.before()
         for name, held in names.items():
             if name not in self.subscription:
                 containment.follow(name, None)

@@ -63,6 +63,7 @@ class Stream(ABC, Generic[RequestT]):
         conversation = self._conversations.get(type_url)
         if conversation is not None:
             conversation.receive(request)
+            conversation.restless = True
             if (asked := len(conversation.subscription.names)) > NAMES:
                 raise LimitError(f"the stream asks for {asked} names of {type_url}; {NAMES} are allowed")
             return
@@ -93,6 +94,7 @@ class Stream(ABC, Generic[RequestT]):
                 conversation.serve(snapshot.tables[type_url])
             else:
                 conversation.ledger.move(snapshot.tables[type_url], now)
+                conversation.restless = True
 
     def changed(self, now: float) -> bool:
         """Take note of changes of the tables; returns whether `next_response` may have something.
@@ -101,11 +103,14 @@ class Stream(ABC, Generic[RequestT]):
         """
         found = False
         for conversation in self._conversations.values():
-            if conversation.ledger is not None:
-                put_off = conversation.ledger.glance(now)
-                if conversation.ledger.containment is not None and conversation.free:
-                    conversation.ledger.retry(now)
-                found = found or (conversation.free and (put_off or conversation.waiting))
+            ledger, put_off = conversation.ledger, False
+            if ledger is None:
+                continue
+            if ledger.mark is not ledger.table.mark:
+                conversation.restless, put_off = True, ledger.glance(now)
+            if conversation.restless and conversation.free:
+                ledger.retry(now)
+                found = found or put_off or conversation.waiting
         return found
 
     # --- Output ---
@@ -115,18 +120,24 @@ class Stream(ABC, Generic[RequestT]):
 
         There may be one after the next call of `receive`, `offer` or `changed`, and at `wake_at`.
         """
-        free = []
+        restless, free = [], []
         for conversation in self._conversations.values():
-            if conversation.ledger is not None:
-                conversation.ledger.catch_up(now)
+            ledger = conversation.ledger
+            if ledger is None:
+                continue
+            if ledger.mark is not ledger.table.mark:
+                ledger.catch_up(now)
+                conversation.restless = True
+            if conversation.restless:
+                restless.append(conversation)
                 if conversation.free:
-                    conversation.ledger.retry(now)
+                    ledger.retry(now)
                     free.append(conversation)
-        while True:
-            self._release(now)
+        while free:
+            self._release(free, now)
             ready = [conversation for conversation in free if conversation.ready]
             if not ready:
-                return None
+                break
             for conversation in ready:
                 draft = conversation.draft()
                 if draft is not None:
@@ -135,11 +146,14 @@ class Stream(ABC, Generic[RequestT]):
                     self.exhausted = len(ready) == 1 and conversation.type_url not in _FOLLOWED
                     return conversation.send(draft, str(self._nonces))
             # What cannot be told counts as told, and may have been what removals of other types waited for.
+        for conversation in restless:
+            conversation.restless = not conversation.rests
+        return None
 
-    def _release(self, now: float) -> None:
-        for type_url, conversation in self._conversations.items():
-            if conversation.ledger is not None and conversation.ledger.kept and conversation.free:
-                referrers = self._referrers(type_url)
+    def _release(self, conversations: list[Conversation[RequestT]], now: float) -> None:
+        for conversation in conversations:
+            if conversation.ledger is not None and conversation.ledger.kept:
+                referrers = self._referrers(conversation.type_url)
                 conversation.ledger.retain(self._retained(referrers), now)
                 if all(referrer.settled for referrer in referrers):
                     conversation.ledger.release()
@@ -162,6 +176,7 @@ class Stream(ABC, Generic[RequestT]):
             self._warming = clusters.ledger.table.present(self._warming | draft.changed)
         elif endpoints.ledger is not None:
             names = endpoints.subscription.names
+            endpoints.restless = True
             endpoints.ledger.renew(draft.changed & names)
             if names:
                 endpoints.ledger.ask(endpoints.ledger.table.present(draft.changed - names))
@@ -171,9 +186,8 @@ class Stream(ABC, Generic[RequestT]):
         """When `next_response` has to be called at the latest, if nothing else happens: the time that `now` is of."""
         found = math.inf
         for conversation in self._conversations.values():
-            ledger = conversation.ledger
-            if ledger is not None and (ledger.kept or ledger.containment is not None) and conversation.free:
-                found = min(found, ledger.wake_at)
+            if conversation.restless and conversation.free and conversation.ledger is not None:
+                found = min(found, conversation.ledger.wake_at)
         return found if found < math.inf else None
 
     def events(self) -> list[Event]:
