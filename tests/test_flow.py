@@ -1,14 +1,26 @@
 """How responses are written: large ones a few at a time, and none for ever."""
 
 import asyncio
+import gc
+import weakref
+from functools import partial
 
 import pytest
+from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
 from fairlead.errors import LimitError
 from fairlead.server import flow
+from fairlead.server.connection import DeltaConnection
+from fairlead.server.convergence import Convergence, Progress
+from fairlead.server.counts import Counts
 from fairlead.server.flow import Flow
+from fairlead.snapshot.resource import Resource
+from fairlead.snapshot.table import Snapshot, Table
+from fairlead.snapshot.types import CLUSTER
 from support.stack import until
 
 LARGE = 1 << 20
+NODE = DeltaDiscoveryRequest(type_url=CLUSTER)
+NODE.node.id = "proxy"
 
 
 class Client:
@@ -71,3 +83,19 @@ async def test_a_response_that_is_not_taken_in(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(LimitError, match="did not take in a response within"):
         await asyncio.wait_for(writes.write(Client().send, size, lambda: bytes(size)), 20)
     watching.cancel()
+
+
+@pytest.mark.parametrize("size", [1, LARGE])
+async def test_a_stream_that_is_cut_off_while_it_is_written_to_leaves_nothing(size: int) -> None:
+    client, requests = Client(), asyncio.Queue[bytes]()
+    connection = DeltaConnection("", Progress(Convergence(Counts())), lambda _: None, "")
+    connection.open(NODE.SerializeToString())
+    connection.offer(Snapshot("all", [Table(CLUSTER, [Resource(CLUSTER, "one", bytes(size))])]))
+    stream = asyncio.create_task(connection.converse(requests.get, partial(Flow().write, client.send)))
+    await until(lambda: client.sent, "the response is under way")
+    stream.cancel()
+    await asyncio.wait([stream])
+    left = weakref.ref(connection)
+    del connection, stream
+    gc.collect()
+    assert left() is None

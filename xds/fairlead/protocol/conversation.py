@@ -17,7 +17,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from fairlead.protocol.containment import Containment, Held
 from fairlead.protocol.events import Acknowledged, Event, FaultsFound, Rejected, Subscribed, SyncState, TypeStatus
@@ -34,7 +34,7 @@ from fairlead.snapshot.messages import (
 )
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Part, Table, Variant
-from fairlead.snapshot.types import SHORT_NAMES
+from fairlead.snapshot.types import SEND_ORDER, SHORT_NAMES
 
 RESPONSE_BYTES = 3 << 20
 """Responses that can be divided are, at this size: gRPC clients refuse more than 4 MiB by default, all included."""
@@ -113,8 +113,7 @@ class Draft:
         return bool(self.full_state or self.frames or self.removed or self.errors)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(NamedTuple):
     nonce: str
     version: str
     resources: tuple[Resource, ...]
@@ -130,15 +129,14 @@ class Conversation(ABC, Generic[RequestT]):
 
     def __init__(self, type_url: str, events: list[Event]) -> None:
         self.type_url = type_url
+        self.rank = SEND_ORDER.index(type_url)
+        """Its place in the order in which types are sent."""
         self._events = events
         self.subscription = Subscription()
         self.ledger: Ledger | None = None
         """None until there is a table to serve from."""
         self.owes_answer = False
         """Whether the client waits for a response even if there is nothing to send."""
-        self.restless = True
-        """Whether there may be something to say or to wait for. Whoever causes that says so here: of a thousand streams
-        that have to be told something, each is asked about one type, and not about all."""
         self._claims: Mapping[str, str] = {}
         self._returning = False
         """Whether the client holds resources from an earlier stream without saying which."""

@@ -78,7 +78,6 @@ class VirtualHostConversation(DeltaConversation):
         """The client has got these anew: what it was sent of their virtual hosts before, it has dropped."""
         tables = frozenset(route_configurations)
         self._unanswered |= tables
-        self.restless = True
         if self.ledger is not None and tables:
             names = self.ledger.table.names().union(self.ledger.behind)
             self.ledger.ask(frozenset(name for name in names if name.rpartition("/")[0] in tables))
@@ -119,3 +118,4 @@ class DeltaStream(Stream[DeltaDiscoveryRequest]):
         hosts = self._conversations.get(VIRTUAL_HOST)
         if type_url == ROUTE_CONFIGURATION and isinstance(hosts, VirtualHostConversation):
             hosts.introduce(draft.new)
+            self._restless.add(hosts)

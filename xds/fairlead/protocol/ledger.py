@@ -176,6 +176,8 @@ class Ledger:
 
         Very many changes are put off until they are sent, once: thousands of clients are told of them at a time.
         """
+        if self.mark is self.table.mark:
+            return False
         if not self._put_off and len(self.mark.before()) > MANY_CHANGES:
             self._put_off = True
         else:

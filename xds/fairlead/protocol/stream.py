@@ -11,6 +11,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from operator import attrgetter
 from typing import ClassVar, Generic
 
 from fairlead.errors import LimitError, ProtocolError
@@ -21,6 +22,8 @@ from fairlead.snapshot.limits import NAMES
 from fairlead.snapshot.messages import Node, Response
 from fairlead.snapshot.table import Snapshot
 from fairlead.snapshot.types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, ROUTE_CONFIGURATION
+
+_RANK = attrgetter("rank")
 
 _FOLLOWED = frozenset({CLUSTER, ROUTE_CONFIGURATION})
 """Types of which a response can make another type due."""
@@ -37,7 +40,12 @@ class Stream(ABC, Generic[RequestT]):
         """Who the client says that it is; from its first request that says so."""
         self._only = type_url
         self._snapshot: Snapshot | None = None
+        self._revisions: tuple[int, ...] = ()
+        """Those of the snapshot up to which changes of its tables have been noticed."""
         self._conversations: dict[str, Conversation[RequestT]] = {}
+        self._restless: set[Conversation[RequestT]] = set()
+        """Those that may have something to say, or to wait for: when a thousand streams have to be told something of
+        one type, nobody looks at what each of them knows of the others."""
         self.exhausted = False
         """Whether the response that was taken last was the only one, until something happens."""
         self._warming: frozenset[str] = frozenset()
@@ -63,12 +71,13 @@ class Stream(ABC, Generic[RequestT]):
         conversation = self._conversations.get(type_url)
         if conversation is not None:
             conversation.receive(request)
-            conversation.restless = True
+            self._restless.add(conversation)
             if (asked := len(conversation.subscription.names)) > NAMES:
                 raise LimitError(f"the stream asks for {asked} names of {type_url}; {NAMES} are allowed")
             return
         conversation = self._converse(type_url)
         conversation.receive(request)
+        self._restless.add(conversation)
         conversations = {**self._conversations, type_url: conversation}
         self._conversations = {
             type_url: conversations[type_url] for type_url in self.types if type_url in conversations
@@ -88,30 +97,37 @@ class Stream(ABC, Generic[RequestT]):
 
         Nothing is answered before the first time.
         """
-        self._snapshot = snapshot
+        self._snapshot, self._revisions = snapshot, snapshot.revisions()
         for type_url, conversation in self._conversations.items():
             if conversation.ledger is None:
                 conversation.serve(snapshot.tables[type_url])
             else:
                 conversation.ledger.move(snapshot.tables[type_url], now)
-                conversation.restless = True
+        self._restless.update(self._conversations.values())
 
     def changed(self, now: float) -> bool:
         """Take note of changes of the tables; returns whether `next_response` may have something.
 
         Whoever changes tables calls it, when all tables of the snapshot belong to one state of the world.
         """
+        self._notice()
         found = False
-        for conversation in self._conversations.values():
-            ledger, put_off = conversation.ledger, False
-            if ledger is None:
-                continue
-            if ledger.mark is not ledger.table.mark:
-                conversation.restless, put_off = True, ledger.glance(now)
-            if conversation.restless and conversation.free:
-                ledger.retry(now)
-                found = found or put_off or conversation.waiting
+        for conversation in self._restless:
+            if (ledger := conversation.ledger) is not None:
+                put_off = ledger.glance(now)
+                if conversation.free:
+                    ledger.retry(now)
+                    found = found or put_off or conversation.waiting
         return found
+
+    def _notice(self) -> None:
+        """Find the types whose tables have changed."""
+        if self._snapshot is None or (revisions := self._snapshot.revisions()) == self._revisions:
+            return
+        for type_url, now, before in zip(self._snapshot.tables, revisions, self._revisions, strict=True):
+            if now != before and type_url in self._conversations:
+                self._restless.add(self._conversations[type_url])
+        self._revisions = revisions
 
     # --- Output ---
 
@@ -120,16 +136,11 @@ class Stream(ABC, Generic[RequestT]):
 
         There may be one after the next call of `receive`, `offer` or `changed`, and at `wake_at`.
         """
-        restless, free = [], []
-        for conversation in self._conversations.values():
-            ledger = conversation.ledger
-            if ledger is None:
-                continue
-            if ledger.mark is not ledger.table.mark:
+        self._notice()
+        free = []
+        for conversation in self._restless if len(self._restless) == 1 else sorted(self._restless, key=_RANK):
+            if (ledger := conversation.ledger) is not None:
                 ledger.catch_up(now)
-                conversation.restless = True
-            if conversation.restless:
-                restless.append(conversation)
                 if conversation.free:
                     ledger.retry(now)
                     free.append(conversation)
@@ -146,8 +157,7 @@ class Stream(ABC, Generic[RequestT]):
                     self.exhausted = len(ready) == 1 and conversation.type_url not in _FOLLOWED
                     return conversation.send(draft, str(self._nonces))
             # What cannot be told counts as told, and may have been what removals of other types waited for.
-        for conversation in restless:
-            conversation.restless = not conversation.rests
+        self._restless.difference_update([conversation for conversation in free if conversation.rests])
         return None
 
     def _release(self, conversations: list[Conversation[RequestT]], now: float) -> None:
@@ -176,7 +186,7 @@ class Stream(ABC, Generic[RequestT]):
             self._warming = clusters.ledger.table.present(self._warming | draft.changed)
         elif endpoints.ledger is not None:
             names = endpoints.subscription.names
-            endpoints.restless = True
+            self._restless.add(endpoints)
             endpoints.ledger.renew(draft.changed & names)
             if names:
                 endpoints.ledger.ask(endpoints.ledger.table.present(draft.changed - names))
@@ -185,8 +195,8 @@ class Stream(ABC, Generic[RequestT]):
     def wake_at(self) -> float | None:
         """When `next_response` has to be called at the latest, if nothing else happens: the time that `now` is of."""
         found = math.inf
-        for conversation in self._conversations.values():
-            if conversation.restless and conversation.free and conversation.ledger is not None:
+        for conversation in self._restless:
+            if conversation.free and conversation.ledger is not None:
                 found = min(found, conversation.ledger.wake_at)
         return found if found < math.inf else None
 

@@ -35,6 +35,8 @@ Locate = Callable[[ObjectKey], Position | None]
 Write = Callable[[int, Callable[[], bytes]], Awaitable[int]]
 """How a response is written: from about how many bytes it has and what encodes it, to how many it had."""
 
+_ANSWERS = (Acknowledged, Rejected)
+
 _LAST_WRITE = 5.0
 """Seconds that a client has to take the response under way when its stream has to end."""
 
@@ -97,9 +99,9 @@ class Connection(ABC):
         """Take in a request; raises `ProtocolError` when it cannot be understood."""
         self._receive(data)
         for event in self.stream.events():
-            if isinstance(event, Acknowledged | Rejected):
+            if isinstance(event, _ANSWERS):
                 self.progress.answered(event)
-            if isinstance(event, FaultsFound) and (refusal := Refusal.of(event.contained)) is not None:
+            elif isinstance(event, FaultsFound) and (refusal := Refusal.of(event.contained)) is not None:
                 self._log_refusal(event.type_url, refusal)
         self._stir()
 
@@ -181,6 +183,7 @@ class Connection(ABC):
                 await asyncio.wait((writer,), timeout=_LAST_WRITE)
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
+            self._writer = None  # Python 3.11 never frees a cancelled task that its own frames refer to
 
     def _stir(self) -> None:
         """Let what is due be written, unless that is under way."""

@@ -71,6 +71,7 @@ class Flow:
         finally:
             del self._writing[task]
             self._late.discard(task)
+            del task  # Python 3.11 never frees a cancelled task that this frame, which its exception holds, refers to
         return len(data)
 
     async def watch(self) -> None:

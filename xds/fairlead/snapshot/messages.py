@@ -66,9 +66,12 @@ class DeltaDiscoveryRequest:
     node: Node | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Response:
-    """A response of either variant; `wire` adds what identifies this server and encodes it."""
+    """A response of either variant; `wire` adds what identifies this server and encodes it.
+
+    Not frozen: that takes five times as long to make, and each stream of a fleet makes its own.
+    """
 
     type_url: str
     nonce: str

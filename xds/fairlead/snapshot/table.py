@@ -11,10 +11,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from fairlead.snapshot import wire
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.types import SEND_ORDER
+
+_REVISION = attrgetter("revision")
 
 _PARTS_KEPT = 32
 """Selections of resources of which a table keeps the joined frames: a few groups of streams each want the same."""
@@ -203,3 +206,7 @@ class Snapshot:
             **{type_url: Table(type_url) for type_url in SEND_ORDER},
             **{table.type_url: table for table in tables},
         }
+
+    def revisions(self) -> tuple[int, ...]:
+        """How often each table has changed, in the order of `tables`."""
+        return tuple(map(_REVISION, self.tables.values()))
