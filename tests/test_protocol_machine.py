@@ -310,7 +310,9 @@ class Machine(RuleBasedStateMachine):
             # What is sent again after a refusal that named nothing may be taken for new: nobody knows what it has.
             again = {name for name in changed if self.has_been_accused(self.accounts[type_url], name)}
             hosts.introduced |= again
-            hosts.may |= {name for name in self.snapshot.tables[VIRTUAL_HOST].names() if name.partition("/")[0] in again}
+            hosts.may |= {
+                name for name in self.snapshot.tables[VIRTUAL_HOST].names() if name.partition("/")[0] in again
+            }
 
     @rule(types=some_types, refuse=st.sampled_from([False, False, True]))
     def answer(self, types: list[str], refuse: bool) -> None:
