@@ -1,7 +1,7 @@
 """What happened on a stream, for those who watch: logs, metrics, status, containment.
 
-Events are tuples, and so is what a stream remembers of a response: to make a frozen dataclass takes three times as long,
-and a change of a fleet's configuration makes thousands of them.
+Events are tuples, and so is what a stream remembers of a response: to make a frozen dataclass takes three times as
+long, and a change of a fleet's configuration makes thousands of them.
 """
 
 import enum
