@@ -14,6 +14,8 @@ from fairlead.intent import (
     LoadBalancing,
     LocalityEndpoints,
     OutlierDetection,
+    Pings,
+    RetryBudget,
     TcpKeepalive,
     TlsOrigination,
     TlsParameters,
@@ -196,6 +198,13 @@ def test_limits_of_connections() -> None:
     }
 
 
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.retryBudget.{percent,minRetryConcurrency}")
+def test_a_budget_of_retries() -> None:
+    found = cluster(connection_pool=ConnectionPool(retry_budget=RetryBudget(12.5, 3)))
+    budget = {"budget_percent": {"value": 12.5}, "min_retry_concurrency": 3}
+    assert found["circuit_breakers"] == {"thresholds": [LIMITS | {"retry_budget": budget}]}
+
+
 def test_keepalive_may_be_left_to_the_operating_system() -> None:
     found = cluster(connection_pool=ConnectionPool(keepalive=TcpKeepalive()))
     assert found["upstream_connection_options"] == {"tcp_keepalive": {}}
@@ -206,7 +215,9 @@ LIMITED = ConnectionPool(
     max_connection_duration=60 * SECOND,
     idle_timeout=30 * SECOND,
     max_concurrent_streams=5,
+    pings=Pings(10 * SECOND, 2 * SECOND),
 )
+PINGS = {"interval": "10s", "timeout": "2s"}
 COMMON = {"idle_timeout": "30s", "max_connection_duration": "60s", "max_requests_per_connection": 1}
 
 
@@ -225,7 +236,9 @@ COMMON = {"idle_timeout": "30s", "max_connection_duration": "60s", "max_requests
             LIMITED,
             {
                 "common_http_protocol_options": COMMON,
-                "explicit_http_config": {"http2_protocol_options": {"max_concurrent_streams": 5}},
+                "explicit_http_config": {
+                    "http2_protocol_options": {"max_concurrent_streams": 5, "connection_keepalive": PINGS}
+                },
             },
         ),
         (
@@ -310,6 +323,18 @@ def test_outlier_detection(detection: OutlierDetection, expected: dict[str, Any]
         "outlier_detection": {"enforcing_success_rate": 0, **expected},
         "common_lb_config": {"healthy_panic_threshold": {}, "update_merge_window": "0s"},
     }
+
+
+@pytest.mark.parametrize("codes", [(429,), (429, 503)])
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[]")
+def test_codes_that_count_as_errors(codes: tuple[int, ...]) -> None:
+    found = cluster(outlier_detection=OutlierDetection(error_codes=codes))
+    (options,) = found["typed_extension_protocol_options"].values()
+    rules = options["outlier_detection"]["error_matcher"]["or_match"]["rules"]
+    headers = [rule["http_response_headers_match"]["headers"] for rule in rules]
+    assert {str(code) for code in codes} == {header["string_match"]["exact"] for (header,) in headers}
+    assert {header["name"] for (header,) in headers} == {":status"}
+    assert len(rules) >= 2, "Envoy refuses a disjunction of one"
 
 
 def test_panic() -> None:

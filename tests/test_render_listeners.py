@@ -17,6 +17,7 @@ from fairlead.intent import (
     TlsParameters,
     TlsTermination,
     TlsVersion,
+    Tunnel,
     Validation,
     WeightedBackend,
 )
@@ -198,6 +199,15 @@ def test_options_of_http_connections() -> None:
                 "weighted_clusters": {"clusters": [{"name": TO_A, "weight": 3}, {"name": TO_B, "weight": 1}]},
                 "idle_timeout": "90s",
                 "hash_policy": [{"source_ip": {}}],
+            },
+        ),
+        (
+            TcpConnections("tcp", (WeightedBackend(A),), max_duration=60_000_000_000, tunnel=Tunnel("b:443", True)),
+            {
+                "stat_prefix": "tcp",
+                "cluster": TO_A,
+                "max_downstream_connection_duration": "60s",
+                "tunneling_config": {"hostname": "b:443", "use_post": True},
             },
         ),
         (TcpConnections("tcp", ()), {"stat_prefix": "tcp", "cluster": "UnknownService"}),

@@ -294,7 +294,7 @@ def test_hash_keys() -> None:
         HashKey(HashKeyKind.HEADER, "x-user"),
         HashKey(HashKeyKind.COOKIE, "mine"),
         HashKey(HashKeyKind.COOKIE, "session", 0, "/"),
-        HashKey(HashKeyKind.COOKIE, "hour", 3600 * SECOND),
+        HashKey(HashKeyKind.COOKIE, "hour", 3600 * SECOND, "", (("SameSite", "Strict"), ("Secure", ""))),
         HashKey(HashKeyKind.QUERY_PARAMETER, "q"),
         HashKey(HashKeyKind.SOURCE_IP),
     )
@@ -303,7 +303,13 @@ def test_hash_keys() -> None:
             {"header": {"header_name": "x-user"}},
             {"cookie": {"name": "mine"}},
             {"cookie": {"name": "session", "ttl": "0s", "path": "/"}},
-            {"cookie": {"name": "hour", "ttl": "3600s"}},
+            {
+                "cookie": {
+                    "name": "hour",
+                    "ttl": "3600s",
+                    "attributes": [{"name": "SameSite", "value": "Strict"}, {"name": "Secure"}],
+                }
+            },
             {"query_parameter": {"name": "q"}},
             {"connection_properties": {"source_ip": True}},
         ]

@@ -204,10 +204,14 @@ def test_load_balancing(written: str, expected: LoadBalancer) -> None:
             "{httpCookie: {name: c, path: /a, ttl: 0s}}",
             HashKey(HashKeyKind.COOKIE, "c", cookie_ttl=0, cookie_path="/a"),
         ),
+        (
+            "{httpCookie: {name: c, ttl: 1s, attributes: [{name: SameSite, value: Lax}, {name: Secure}]}}",
+            HashKey(HashKeyKind.COOKIE, "c", SECOND, cookie_attributes=(("SameSite", "Lax"), ("Secure", ""))),
+        ),
     ],
 )
 @pytest.mark.istio_fields(
-    "DestinationRule.trafficPolicy.loadBalancer.consistentHash.{httpHeaderName,httpCookie.{name,path,ttl},useSourceIp,httpQueryParameterName}"
+    "DestinationRule.trafficPolicy.loadBalancer.consistentHash.{httpHeaderName,httpCookie.{name,path,ttl,attributes[].{name,value}},useSourceIp,httpQueryParameterName}"
 )
 def test_what_requests_stick_by(written: str, expected: HashKey) -> None:
     made = with_policy(loadBalancer={"consistentHash": yaml.safe_load(written)})

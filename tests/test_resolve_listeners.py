@@ -8,6 +8,7 @@ from fairlead.intent import (
     TlsParameters,
     TlsTermination,
     TlsVersion,
+    Tunnel,
     Validation,
 )
 from fairlead.problems import Severity
@@ -431,6 +432,9 @@ def test_connections_for_every_name_are_taken_last() -> None:
     assert shown_listeners(made) == {"0.0.0.0_443": chains}
 
 
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.{connectionPool.tcp.{idleTimeout,maxConnectionDuration},tunnel.{protocol,targetHost,targetPort},loadBalancer.consistentHash.useSourceIp}"
+)
 def test_connections_follow_the_destination_rule() -> None:
     rule = """
 apiVersion: networking.istio.io/v1
@@ -439,14 +443,40 @@ metadata: {name: echo, namespace: edge}
 spec:
   host: echo
   trafficPolicy:
-    connectionPool: {tcp: {idleTimeout: 7s}}
+    connectionPool: {tcp: {idleTimeout: 7s, maxConnectionDuration: 9s}}
     loadBalancer: {consistentHash: {useSourceIp: true}}
+    tunnel: {targetHost: 2001:db8::1, targetPort: 443, protocol: POST}
 """
     made = world(gateway("a", TCP), ECHO, rule)
     (found,) = all_listeners(made).values()
     (chain,) = found.filter_chains
     assert isinstance(chain.connections, TcpConnections)
-    assert (chain.connections.idle_timeout, chain.connections.hash_source_ip) == (7 * 10**9, True)
+    assert (chain.connections.idle_timeout, chain.connections.max_duration) == (7 * 10**9, 9 * 10**9)
+    assert chain.connections.hash_source_ip
+    assert chain.connections.tunnel == Tunnel("[2001:db8::1]:443", by_post=True)
+
+
+def test_connections_that_only_some_destinations_tunnel_are_not_tunnelled() -> None:
+    rule = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: one, namespace: edge}
+spec: {host: one, trafficPolicy: {tunnel: {targetHost: a.example.com, targetPort: 443}}}
+"""
+    shares = "route: [{destination: {host: one}, weight: 1}, {destination: {host: two}, weight: 1}]"
+    made = world(
+        gateway("edge", "port: {number: 90, name: tcp, protocol: TCP}, hosts: ['*']"),
+        virtual_service("v", f"tcp: [{{{shares}}}]", hosts='"*"'),
+        service("one"),
+        service("two"),
+        rule,
+    )
+    (found,) = all_listeners(made).values()
+    (chain,) = found.filter_chains
+    assert isinstance(chain.connections, TcpConnections)
+    assert chain.connections.tunnel is None
+    (problem,) = all_problems(made)
+    assert (problem.code, problem.path) == ("unsupported-value", ("spec", "tcp", 0, "route"))
 
 
 @pytest.mark.parametrize(

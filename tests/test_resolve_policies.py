@@ -5,7 +5,10 @@ import yaml
 from fairlead.intent import (
     Backend,
     ConnectionPool,
+    KeyPairFiles,
     OutlierDetection,
+    Pings,
+    RetryBudget,
     TcpKeepalive,
     TlsOrigination,
     Validation,
@@ -47,14 +50,24 @@ from support.worlds import world
         ),
         (
             "{}",
-            "{maxConcurrentStreams: 5, h2UpgradePolicy: UPGRADE}",
-            ConnectionPool(max_concurrent_streams=5),
+            "{maxConcurrentStreams: 5, http2KeepAlive: {interval: 7s}, h2UpgradePolicy: UPGRADE}",
+            ConnectionPool(max_concurrent_streams=5, pings=Pings(7 * SECOND, 20 * SECOND)),
         ),
-        ("{}", "{maxConcurrentStreams: 5}", ConnectionPool()),
+        (
+            "{}",
+            "{http2KeepAlive: {interval: 7s, timeout: 1s}, h2UpgradePolicy: UPGRADE}",
+            ConnectionPool(pings=Pings(7 * SECOND, SECOND)),
+        ),
+        (
+            "{}",
+            "{http2KeepAlive: {timeout: 1s}, h2UpgradePolicy: UPGRADE}",
+            ConnectionPool(),
+        ),
+        ("{}", "{maxConcurrentStreams: 5, http2KeepAlive: {interval: 7s}}", ConnectionPool()),
     ],
 )
 @pytest.mark.istio_fields(
-    "DestinationRule.trafficPolicy.connectionPool.{tcp.{maxConnections,connectTimeout,tcpKeepalive.{probes,time,interval},maxConnectionDuration,idleTimeout},http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout,maxConcurrentStreams}}"
+    "DestinationRule.trafficPolicy.connectionPool.{tcp.{maxConnections,connectTimeout,tcpKeepalive.{probes,time,interval},maxConnectionDuration,idleTimeout},http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout,maxConcurrentStreams,http2KeepAlive.{interval,timeout}}}"
 )
 def test_connections(tcp: str, http_settings: str, expected: ConnectionPool) -> None:
     pool = {"tcp": yaml.safe_load(tcp), "http": yaml.safe_load(http_settings)}
@@ -65,6 +78,19 @@ def test_idle_connections_without_http_end_by_the_time_of_tcp() -> None:
     pool = {"tcp": {"idleTimeout": "5s"}, "http": {"idleTimeout": "6s"}}
     made = world(service(port_name="tcp"), rule({"connectionPool": pool}))
     assert found(made).connection_pool.idle_timeout == 5 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("{}", RetryBudget(20, 3)),
+        ("{percent: 0}", RetryBudget(0, 3)),
+        ("{percent: 25.5, minRetryConcurrency: 5}", RetryBudget(25.5, 5)),
+    ],
+)
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.retryBudget.{percent,minRetryConcurrency}")
+def test_budgets_of_retries(written: str, expected: RetryBudget) -> None:
+    assert found(with_policy(retryBudget=yaml.safe_load(written))).connection_pool.retry_budget == expected
 
 
 @pytest.mark.parametrize(("written", "version"), [("{}", 1), ("{version: V1}", 1), ("{version: V2}", 2)])
@@ -94,6 +120,10 @@ def test_the_proxy_protocol(written: str, version: int) -> None:
         (
             "{baseEjectionTime: 20s, consecutiveErrors: 3, interval: 5s, maxEjectionPercent: 100}",
             OutlierDetection(3, interval=5 * SECOND, base_ejection_time=20 * SECOND, max_ejection_percent=100),
+        ),
+        (
+            "{outlierDetectionHttpErrorCodes: [429, 503], maxEjectionPercent: 1}",
+            OutlierDetection(error_codes=(429, 503), max_ejection_percent=1),
         ),
         ("{consecutiveErrors: 1, maxEjectionPercent: 1}", OutlierDetection(1, max_ejection_percent=1)),
         (
@@ -150,11 +180,19 @@ SYSTEM = Validation(system_authorities=True)
             "{mode: MUTUAL, credentialName: own, insecureSkipVerify: true}",
             TlsOrigination(credential="kubernetes://own"),
         ),
+        (
+            "{mode: SIMPLE, caCertificates: /ca.pem, caCrl: /crl.pem, sni: x}",
+            TlsOrigination("x", validation=Validation(authorities_file="/ca.pem", revocation_list_file="/crl.pem")),
+        ),
+        (
+            "{mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, sni: x}",
+            TlsOrigination("x", validation=SYSTEM, key_pair_files=KeyPairFiles("/c.pem", "/k.pem")),
+        ),
         ("{mode: ISTIO_MUTUAL}", None),
     ],
 )
 @pytest.mark.istio_fields(
-    "DestinationRule.trafficPolicy.tls.{mode,credentialName,sni,subjectAltNames[],insecureSkipVerify}"
+    "DestinationRule.trafficPolicy.tls.{mode,credentialName,sni,subjectAltNames[],insecureSkipVerify,clientCertificate,privateKey,caCertificates,caCrl}"
 )
 def test_tls(written: str, expected: TlsOrigination | None) -> None:
     assert found(with_policy(tls=yaml.safe_load(written))).tls == expected
@@ -193,10 +231,7 @@ def test_bytes_have_no_host_to_match() -> None:
     ("policy", "expected"),
     [
         ("loadBalancer: {simple: PASSTHROUGH}", "unsupported-value loadBalancer.simple"),
-        (
-            "loadBalancer: {consistentHash: {httpCookie: {name: c, attributes: [{name: SameSite}]}}}",
-            "unsupported-field loadBalancer.consistentHash.httpCookie.attributes",
-        ),
+        ("loadBalancer: {consistentHash: {httpCookie: {name: c, attributes: [{name: SameSite}]}}}", ""),
         ("loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}", "no-effect loadBalancer.warmup"),
         (
             "loadBalancer: {consistentHash: {useSourceIp: true}, warmupDurationSecs: 1s}",
@@ -206,30 +241,19 @@ def test_bytes_have_no_host_to_match() -> None:
         ("loadBalancer: {localityLbSetting: {enabled: false}}", ""),
         ("{loadBalancer: {localityLbSetting: {}}, outlierDetection: {}}", ""),
         ("loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 100}}]}}", ""),
-        (
-            "connectionPool: {http: {http2KeepAlive: {interval: 1s}}}",
-            "unsupported-field connectionPool.http.http2KeepAlive",
-        ),
+        ("connectionPool: {http: {http2KeepAlive: {interval: 1s}}}", "no-effect connectionPool.http.http2KeepAlive"),
         ("connectionPool: {http: {maxConcurrentStreams: 1}}", "no-effect connectionPool.http.maxConcurrentStreams"),
         ("outlierDetection: {consecutiveErrors: 1}", "deprecated-field outlierDetection.consecutiveErrors"),
-        (
-            "outlierDetection: {outlierDetectionHttpErrorCodes: [429]}",
-            "unsupported-field outlierDetection.outlierDetectionHttpErrorCodes",
-        ),
+        ("outlierDetection: {outlierDetectionHttpErrorCodes: [429]}", ""),
         (
             "outlierDetection: {consecutiveLocalOriginFailures: 1}",
             "no-effect outlierDetection.consecutiveLocalOriginFailures",
         ),
-        ("tls: {mode: SIMPLE, sni: x, caCertificates: /ca.pem}", "unsupported-field tls.caCertificates"),
-        ("tls: {mode: SIMPLE, sni: x, caCrl: /crl.pem}", "unsupported-field tls.caCrl"),
+        ("tls: {mode: SIMPLE, sni: x, caCertificates: /ca.pem, caCrl: /crl.pem}", ""),
         ("tls: {mode: SIMPLE, sni: x, caCertificates: system}", ""),
-        (
-            "tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem}",
-            "unsupported-field tls.clientCertificate, unsupported-field tls.privateKey, missing-credential tls",
-        ),
+        ("tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem}", ""),
         ("tls: {mode: ISTIO_MUTUAL}", "no-workload-certificates tls.mode"),
-        ("tunnel: {targetHost: a, targetPort: 1}", "unsupported-field tunnel"),
-        ("retryBudget: {percent: 10}", "unsupported-field retryBudget"),
+        ("{tunnel: {targetHost: a, targetPort: 1}, retryBudget: {percent: 10}}", ""),
         ("connectionPool: {http: {http1MaxPendingRequests: 1}}", ""),
     ],
 )

@@ -53,6 +53,8 @@ spec:
   trafficPolicy:
     outlierDetection: {}
     loadBalancer: {localityLbSetting: {failoverPriority: [app, version=v2]}}
+    retryBudget: {percent: 10}
+    tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, caCertificates: /ca.pem}
 """
 """What examples do without."""
 

@@ -31,8 +31,10 @@ from fairlead.intent import (
     PathMatchKind,
     PathRewrite,
     PathRewriteKind,
+    Pings,
     Redirect,
     Retry,
+    RetryBudget,
     Route,
     StringMatch,
     StringMatchKind,
@@ -42,6 +44,7 @@ from fairlead.intent import (
     TlsParameters,
     TlsTermination,
     TlsVersion,
+    Tunnel,
     UpstreamProtocol,
     Validation,
     ValueMatch,
@@ -143,7 +146,14 @@ path_rewrites = st.one_of(
 hash_keys = st.one_of(
     st.builds(HashKey, st.just(HashKeyKind.SOURCE_IP)),
     st.builds(HashKey, st.sampled_from([HashKeyKind.HEADER, HashKeyKind.QUERY_PARAMETER]), _labels),
-    st.builds(HashKey, st.just(HashKeyKind.COOKIE), _labels, optional(st.just(0) | _microseconds), _paths),
+    st.builds(
+        HashKey,
+        st.just(HashKeyKind.COOKIE),
+        _labels,
+        optional(st.just(0) | _microseconds),
+        _paths,
+        tuples(st.tuples(_labels, st.one_of(st.just(""), _labels))),
+    ),
 )
 forwards = st.builds(
     Forward,
@@ -232,6 +242,11 @@ validations = st.one_of(
         accept_untrusted=st.booleans(),
     ),
     st.builds(Validation, system_authorities=st.just(value=True), subject_alternative_names=tuples(_subjects)),
+    st.builds(
+        Validation,
+        authorities_file=st.just("/etc/ssl/certs/ca-certificates.crt"),
+        subject_alternative_names=tuples(_subjects),
+    ),
     st.builds(Validation, accept_untrusted=st.just(value=True)),
 )
 terminations = st.builds(
@@ -260,7 +275,9 @@ tcp_connections = st.builds(
     stat_prefix=_labels,
     backends=tuples(st.builds(WeightedBackend, backends, _weights)),
     idle_timeout=optional(_milliseconds),
+    max_duration=optional(_milliseconds),
     hash_source_ip=st.booleans(),
+    tunnel=optional(st.builds(Tunnel, st.just("a.example:443"), st.booleans())),
 )
 
 
@@ -340,14 +357,17 @@ connection_pools = st.builds(
     max_pending_requests=_limits,
     max_requests=_limits,
     max_retries=_limits,
+    retry_budget=optional(st.builds(RetryBudget, st.floats(0, 100), st.integers(0, 2**32 - 1))),
     max_requests_per_connection=_limits,
     max_connection_duration=optional(_microseconds),
     idle_timeout=optional(_microseconds),
     max_concurrent_streams=optional(st.integers(1, 2**31 - 1)),
+    pings=optional(st.builds(Pings, _milliseconds, _milliseconds)),
 )
 outlier_detections = st.builds(
     OutlierDetection,
     consecutive_5xx=_limits,
+    error_codes=tuples(st.integers(100, 599)),
     consecutive_gateway_failures=_limits,
     split_local_origin=st.booleans(),
     consecutive_local_origin_failures=_limits,

@@ -18,6 +18,7 @@ from fairlead.intent.listening import (
     RouteTable,
     TcpConnections,
     TlsTermination,
+    Tunnel,
     WeightedBackend,
 )
 from fairlead.intent.matching import Match, PathMatch, PathMatchKind, StringMatch, StringMatchKind, ValueMatch
@@ -39,7 +40,7 @@ from fairlead.intent.routing import (
     Route,
     VirtualHost,
 )
-from fairlead.intent.tls import TlsParameters, TlsVersion, Validation
+from fairlead.intent.tls import KeyPairFiles, TlsParameters, TlsVersion, Validation
 from fairlead.intent.upstream import (
     Cluster,
     ConnectionPool,
@@ -50,6 +51,8 @@ from fairlead.intent.upstream import (
     LoadBalancing,
     LocalityEndpoints,
     OutlierDetection,
+    Pings,
+    RetryBudget,
     TcpKeepalive,
     TlsOrigination,
     UpstreamProtocol,
@@ -77,6 +80,7 @@ __all__ = [
     "HeaderOperations",
     "HttpConnections",
     "KeyPairCredential",
+    "KeyPairFiles",
     "Listener",
     "LoadBalancer",
     "LoadBalancing",
@@ -91,8 +95,10 @@ __all__ = [
     "PathMatchKind",
     "PathRewrite",
     "PathRewriteKind",
+    "Pings",
     "Redirect",
     "Retry",
+    "RetryBudget",
     "Route",
     "RouteTable",
     "StringMatch",
@@ -103,6 +109,7 @@ __all__ = [
     "TlsParameters",
     "TlsTermination",
     "TlsVersion",
+    "Tunnel",
     "UpstreamProtocol",
     "Validation",
     "ValueMatch",

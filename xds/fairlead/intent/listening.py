@@ -51,13 +51,25 @@ class WeightedBackend:
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """Bytes travel in an HTTP request that asks the backend to pass them on."""
+
+    target: str
+    """`host:port` that the backend is asked for."""
+    by_post: bool = False
+    """The request is a POST instead of a CONNECT."""
+
+
+@dataclass(frozen=True, slots=True)
 class TcpConnections:
     """Connections that are passed on byte by byte."""
 
     stat_prefix: str
     backends: tuple[WeightedBackend, ...]
     idle_timeout: Nanoseconds | None = None
+    max_duration: Nanoseconds | None = None
     hash_source_ip: bool = False
+    tunnel: Tunnel | None = None
 
 
 @dataclass(frozen=True, slots=True)

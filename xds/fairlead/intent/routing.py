@@ -101,6 +101,8 @@ class HashKey:
     cookie_ttl: Nanoseconds | None = None
     """Set: the proxy makes the cookie when the request has none; 0 makes a session cookie."""
     cookie_path: str = ""
+    cookie_attributes: tuple[tuple[str, str], ...] = ()
+    """Names and values; an empty value is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin
-from fairlead.intent.tls import TlsParameters, Validation
+from fairlead.intent.tls import KeyPairFiles, TlsParameters, Validation
 
 
 class LoadBalancing(enum.Enum):
@@ -41,6 +41,25 @@ class TcpKeepalive:
 
 
 @dataclass(frozen=True, slots=True)
+class Pings:
+    """HTTP/2 pings, by which connections are found that are dead."""
+
+    interval: Nanoseconds
+    timeout: Nanoseconds
+    """Without an answer for so long the connection is closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBudget:
+    """How many retries may be under way, in place of a number."""
+
+    percent: float
+    """Of all requests under way."""
+    minimum: int
+    """As many always may."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionPool:
     """Limits of the connections to a backend; None means no limit, or the proxy's default where it says so."""
 
@@ -50,11 +69,15 @@ class ConnectionPool:
     max_pending_requests: int | None = None
     max_requests: int | None = None
     max_retries: int | None = None
+    retry_budget: RetryBudget | None = None
+    """Takes the place of `max_retries`."""
     max_requests_per_connection: int | None = None
     max_connection_duration: Nanoseconds | None = None
     idle_timeout: Nanoseconds | None = None
     """None: the proxy's default of one hour."""
     max_concurrent_streams: int | None = None
+    pings: Pings | None = None
+    """Of HTTP/2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +85,8 @@ class OutlierDetection:
     """When an endpoint is taken out of the rotation; None means the proxy's default, 0 counts switch a check off."""
 
     consecutive_5xx: int | None = None
+    error_codes: tuple[int, ...] = ()
+    """Status codes that count in place of 5xx; empty for 5xx."""
     consecutive_gateway_failures: int | None = None
     split_local_origin: bool = False
     consecutive_local_origin_failures: int | None = None
@@ -87,6 +112,8 @@ class TlsOrigination:
     """The certificate must be valid for the request's host."""
     parameters: TlsParameters = TlsParameters()
     alpn: tuple[str, ...] = ()
+    key_pair_files: KeyPairFiles | None = None
+    """Presented in place of a credential."""
 
 
 class UpstreamProtocol(enum.Enum):

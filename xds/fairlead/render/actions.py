@@ -151,6 +151,8 @@ def _write_hash_key(message: route.RouteAction.HashPolicy, key: HashKey) -> None
             message.cookie.name, message.cookie.path = key.name, key.cookie_path
             if key.cookie_ttl is not None:
                 write_duration(message.cookie.ttl, key.cookie_ttl)
+            for name, value in key.cookie_attributes:
+                message.cookie.attributes.add(name=name, value=value)
         case HashKeyKind.QUERY_PARAMETER:
             message.query_parameter.name = key.name
         case HashKeyKind.SOURCE_IP:

@@ -3,6 +3,7 @@
 from google.protobuf.message import Message
 
 from fairlead._pb.envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
+from fairlead._pb.envoy.config.common.matcher.v3 import matcher_pb2
 from fairlead._pb.envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, proxy_protocol_pb2
 from fairlead._pb.envoy.config.endpoint.v3 import endpoint_pb2
 from fairlead._pb.envoy.extensions.clusters.common.dns.v3 import dns_pb2
@@ -156,6 +157,9 @@ def _write_limits(message: circuit_breaker_pb2.CircuitBreakers.Thresholds, pool:
     message.max_requests.value = _UNLIMITED if pool.max_requests is None else pool.max_requests
     message.max_retries.value = _UNLIMITED if pool.max_retries is None else pool.max_retries
     message.track_remaining = True
+    if pool.retry_budget is not None:
+        message.retry_budget.budget_percent.value = pool.retry_budget.percent
+        message.retry_budget.min_retry_concurrency.value = pool.retry_budget.minimum
 
 
 def _write_keepalive(message: address_pb2.TcpKeepalive, keepalive: TcpKeepalive) -> None:
@@ -215,6 +219,8 @@ def _write_http_options(message: cluster_pb2.Cluster, intent: Cluster) -> None:
         options.upstream_http_protocol_options.auto_sni = True
     if intent.tls is not None and intent.tls.match_request_host:
         options.upstream_http_protocol_options.auto_san_validation = True
+    if intent.outlier_detection is not None and intent.outlier_detection.error_codes:
+        _write_error_codes(options.outlier_detection.error_matcher, intent.outlier_detection.error_codes)
     if options != _PLAIN_HTTP1:
         message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(packed(options))
 
@@ -223,6 +229,9 @@ def _write_http2_options(message: protocol_pb2.Http2ProtocolOptions, pool: Conne
     message.SetInParent()
     if pool.max_concurrent_streams is not None:
         message.max_concurrent_streams.value = pool.max_concurrent_streams
+    if pool.pings is not None:
+        write_duration(message.connection_keepalive.timeout, pool.pings.timeout)
+        write_duration(message.connection_keepalive.interval, pool.pings.interval)
 
 
 # --- Outlier detection ------------------------------------------------------------------------------------------------
@@ -250,6 +259,13 @@ def _write_outlier_detection(message: cluster_pb2.Cluster, detection: OutlierDet
     balancing.healthy_panic_threshold.value = detection.minimum_health_percent
     # By default Envoy gathers changes of health for a second, in which ejected endpoints still get requests.
     write_duration(balancing.update_merge_window, 0)
+
+
+def _write_error_codes(message: matcher_pb2.MatchPredicate, codes: tuple[int, ...]) -> None:
+    rules = message.or_match.rules
+    for code in codes if len(codes) > 1 else codes * 2:  # Envoy takes no disjunction of one
+        header = rules.add().http_response_headers_match.headers.add(name=":status")
+        header.string_match.exact = str(code)
 
 
 def _enforce(outliers: outlier_detection_pb2.OutlierDetection, check: str, count: int | None) -> None:

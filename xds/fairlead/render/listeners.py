@@ -142,6 +142,11 @@ def _tcp_proxy(connections: TcpConnections) -> TcpProxy:
     message = TcpProxy(stat_prefix=connections.stat_prefix)
     if connections.idle_timeout is not None:
         write_duration(message.idle_timeout, connections.idle_timeout)
+    if connections.max_duration is not None:
+        write_duration(message.max_downstream_connection_duration, connections.max_duration)
+    if connections.tunnel is not None:
+        message.tunneling_config.hostname = connections.tunnel.target
+        message.tunneling_config.use_post = connections.tunnel.by_post
     match connections.backends:
         case ():
             message.cluster = UNRESOLVED_CLUSTER  # connections are closed

@@ -60,6 +60,10 @@ def origination(tls: TlsOrigination) -> base_pb2.TransportSocket:
     if tls.parameters.maximum is None:
         # Envoy as a client stops at TLS 1.2 by itself, and could not talk to a server that wants 1.3.
         context.common_tls_context.tls_params.tls_maximum_protocol_version = _VERSIONS[TlsVersion.TLS_1_3]
+    if tls.key_pair_files is not None:
+        files = context.common_tls_context.tls_certificates.add()
+        files.certificate_chain.filename = tls.key_pair_files.certificate_chain
+        files.private_key.filename = tls.key_pair_files.private_key
     if tls.validation is not None:
         _validate(context.common_tls_context, tls.validation)
     return base_pb2.TransportSocket(name=_TRANSPORT_SOCKET, typed_config=packed(context))
@@ -104,8 +108,10 @@ def _validate(context: tls_pb2.CommonTlsContext, validation: Validation) -> None
             )
         )
         return
-    if validation.system_authorities:
-        message.trusted_ca.filename = _SYSTEM_AUTHORITIES
+    if validation.authorities_file or validation.system_authorities:
+        message.trusted_ca.filename = validation.authorities_file or _SYSTEM_AUTHORITIES
+    if validation.revocation_list_file:
+        message.crl.filename = validation.revocation_list_file
     context.validation_context.CopyFrom(message)
 
 

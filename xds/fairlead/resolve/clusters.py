@@ -17,7 +17,10 @@ from fairlead.intent import (
     LoadBalancing,
     LocalityEndpoints,
     OutlierDetection,
+    Pings,
+    RetryBudget,
     TcpKeepalive,
+    Tunnel,
     UpstreamProtocol,
 )
 from fairlead.models.istio import destination_rule as models
@@ -51,6 +54,8 @@ _ALGORITHMS = {
 """Every other one is LEAST_REQUEST, Istio's default."""
 _DEFAULT_RING_SIZE = 1024
 _DEFAULTS = ConnectionPool()
+_PING_TIMEOUT = 20_000_000_000
+"""The API names no default. This is that of gRPC's clients, which have pings for the same purpose."""
 _PROXY_PROTOCOL_VERSIONS = {models.ProxyProtocolVersion.V1: 1, models.ProxyProtocolVersion.V2: 2}
 
 
@@ -95,7 +100,7 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
             origin=tuple(origin),
             localities=found,
             load_balancer=_load_balancer(policy),
-            connection_pool=_connection_pool(pool, protocol),
+            connection_pool=_connection_pool(policy, protocol),
             outlier_detection=_outlier_detection(policy),
             tls=tls.value,
             proxy_protocol_version=None
@@ -131,10 +136,21 @@ def hash_keys(world: World, viewer: Viewer, backend: Backend) -> tuple[HashKey, 
         return (HashKey(HashKeyKind.HEADER, consistent.http_header_name),)
     if consistent.http_cookie is not None:
         cookie = consistent.http_cookie
-        return (HashKey(HashKeyKind.COOKIE, cookie.name, cookie_ttl=cookie.ttl, cookie_path=cookie.path),)
+        attributes = tuple((attribute.name, attribute.value) for attribute in cookie.attributes)
+        return (HashKey(HashKeyKind.COOKIE, cookie.name, cookie.ttl, cookie.path, attributes),)
     if consistent.http_query_parameter_name:
         return (HashKey(HashKeyKind.QUERY_PARAMETER, consistent.http_query_parameter_name),)
     return (HashKey(HashKeyKind.SOURCE_IP),) if consistent.use_source_ip else ()
+
+
+def tunnel(world: World, viewer: Viewer, backend: Backend) -> Tunnel | None:
+    """How connections that are not HTTP travel to a backend within HTTP; None when they are passed on as they are."""
+    located = destination_rules.policy(world, viewer, backend).tunnel
+    if located is None:
+        return None
+    settings = located.value
+    host = f"[{settings.target_host}]" if ":" in settings.target_host else settings.target_host
+    return Tunnel(f"{host}:{settings.target_port}", by_post=settings.protocol == "POST")
 
 
 # --- Discovery --------------------------------------------------------------------------------------------------------
@@ -236,7 +252,9 @@ def _algorithm(settings: models.LoadBalancerSettings) -> LoadBalancing:
 # --- Connections ------------------------------------------------------------------------------------------------------
 
 
-def _connection_pool(pool: models.ConnectionPoolSettings | None, protocol: UpstreamProtocol) -> ConnectionPool:
+def _connection_pool(policy: Policy, protocol: UpstreamProtocol) -> ConnectionPool:
+    pool = None if policy.connection_pool is None else policy.connection_pool.value
+    budget = None if policy.retry_budget is None else policy.retry_budget.value
     tcp = (pool.tcp if pool is not None else None) or models.TCPSettings()
     http = (pool.http if pool is not None else None) or models.HTTPSettings()
     keepalive = tcp.tcp_keepalive
@@ -256,7 +274,17 @@ def _connection_pool(pool: models.ConnectionPoolSettings | None, protocol: Upstr
         max_connection_duration=tcp.max_connection_duration,
         idle_timeout=next((timeout for timeout in idle_timeouts if timeout is not None), None),
         max_concurrent_streams=http.max_concurrent_streams or None if protocol is UpstreamProtocol.HTTP2 else None,
+        pings=_pings(http.http2_keep_alive) if protocol is UpstreamProtocol.HTTP2 else None,
+        retry_budget=None
+        if budget is None
+        else RetryBudget(20 if budget.percent is None else budget.percent, budget.min_retry_concurrency or 3),
     )
+
+
+def _pings(settings: models.ConnectionKeepalive | None) -> Pings | None:
+    if settings is None or settings.interval is None:
+        return None
+    return Pings(settings.interval, settings.timeout or _PING_TIMEOUT)
 
 
 # --- Outlier detection ------------------------------------------------------------------------------------------------
@@ -272,6 +300,7 @@ def _outlier_detection(policy: Policy) -> OutlierDetection | None:
     split = settings.split_external_local_origin_errors
     return OutlierDetection(
         consecutive_5xx=consecutive,
+        error_codes=settings.outlier_detection_http_error_codes,
         consecutive_gateway_failures=settings.consecutive_gateway_errors,
         split_local_origin=split,
         consecutive_local_origin_failures=settings.consecutive_local_origin_failures if split else None,
@@ -303,11 +332,6 @@ def _of_policy(policy: Policy, protocol: UpstreamProtocol) -> Iterator[Problem]:
         yield from _of_connection_pool(policy.connection_pool, protocol)
     if policy.outlier_detection is not None:
         yield from _of_outlier_detection(policy.outlier_detection)
-    if policy.tunnel is not None:
-        yield policy.tunnel.not_supported("tunnels are not supported: connections go to the service itself")
-    if policy.retry_budget is not None:
-        hint = "limit retries by connectionPool.http.maxRetries"
-        yield policy.retry_budget.not_supported("retry budgets are not supported", hint=hint)
 
 
 def _of_load_balancer(located: Located[models.LoadBalancerSettings], *, detects: bool) -> Iterator[Problem]:
@@ -315,10 +339,6 @@ def _of_load_balancer(located: Located[models.LoadBalancerSettings], *, detects:
     if settings.simple is models.SimpleLB.PASSTHROUGH:
         message = "PASSTHROUGH has no effect: a gateway does not know where its clients wanted to connect to"
         yield located.warning("unsupported-value", message, "simple", hint="use LEAST_REQUEST, which is used instead")
-    cookie = None if settings.consistent_hash is None else settings.consistent_hash.http_cookie
-    if cookie is not None and cookie.attributes:
-        path = ("consistentHash", "httpCookie", "attributes")
-        yield located.not_supported("the cookie is made without attributes", *path)
     warmups = {"warmup": settings.warmup, "warmupDurationSecs": settings.warmup_duration_secs}
     if settings.consistent_hash is not None or _algorithm(settings) is LoadBalancing.RANDOM:
         for name in (name for name, value in warmups.items() if value is not None):
@@ -344,12 +364,13 @@ def _of_connection_pool(
     http = located.value.http
     if http is None:
         return
-    if http.http2_keep_alive is not None:
-        hint = "use tcp.tcpKeepalive"
-        yield located.not_supported("HTTP/2 pings are not sent", "http", "http2KeepAlive", hint=hint)
-    if http.max_concurrent_streams and protocol is not UpstreamProtocol.HTTP2:
-        message = "maxConcurrentStreams has no effect on connections that are not always HTTP/2"
-        yield located.warning("no-effect", message, "http", "maxConcurrentStreams")
+    for name, is_set in (
+        ("maxConcurrentStreams", http.max_concurrent_streams),
+        ("http2KeepAlive", http.http2_keep_alive is not None),
+    ):
+        if is_set and protocol is not UpstreamProtocol.HTTP2:
+            message = f"{name} has no effect on connections that are not always HTTP/2"
+            yield located.warning("no-effect", message, "http", name)
     if protocol is UpstreamProtocol.TCP:
         used = {
             "useClientProtocol": http.use_client_protocol,
@@ -366,9 +387,6 @@ def _of_outlier_detection(located: Located[models.OutlierDetection]) -> Iterator
         effect = "counts 5xx answers" if _counts_by_deprecated(settings) else "has no effect beside its successors"
         message = f"consecutiveErrors is deprecated; it {effect}"
         yield located.warning("deprecated-field", message, "consecutiveErrors", hint="use consecutive5xxErrors")
-    if settings.outlier_detection_http_error_codes:
-        message = "only 5xx answers count as errors"
-        yield located.not_supported(message, "outlierDetectionHttpErrorCodes")
     if settings.consecutive_local_origin_failures is not None and not settings.split_external_local_origin_errors:
         message = "consecutiveLocalOriginFailures has no effect without splitExternalLocalOriginErrors"
         yield located.warning("no-effect", message, "consecutiveLocalOriginFailures")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fairlead.intent import TlsOrigination, UpstreamProtocol, Validation
+from fairlead.intent import KeyPairFiles, TlsOrigination, UpstreamProtocol, Validation
 from fairlead.models.istio.destination_rule import ClientTLSMode, ClientTLSSettings
 from fairlead.problems import Problem, error
 from fairlead.resolve import credentials
@@ -25,9 +25,9 @@ def originate(
 ) -> Outcome[TlsOrigination | None]:
     """How TLS is spoken to the endpoints of a service; `protocol` is what is spoken inside.
 
-    Certificates are checked against the `-cacert` of the credential or, without one, the CA certificates of the
-    proxy's host. They must have one of the names given, or else of the ServiceEntry; without such, and without an SNI,
-    the name of the host that a request is for.
+    Certificates are checked against the `-cacert` of the credential or, without one, against `caCertificates` or the
+    CA certificates of the proxy's host. They must have one of the names given, or else of the ServiceEntry; without
+    such, and without an SNI, the name of the host that a request is for.
     """
     if tls is None or not is_originated(tls):
         return Outcome(None, () if tls is None else tuple(_unavailable(tls)))
@@ -35,17 +35,31 @@ def originate(
     names = settings.subject_alt_names or view.subject_alternative_names
     unchecked = bool(settings.insecure_skip_verify)
     authorities = credentials.authorities_name(settings.credential_name) if settings.credential_name else ""
+    authorities_file = "" if authorities or settings.ca_certificates == _SYSTEM else settings.ca_certificates
     mutual = settings.mode is ClientTLSMode.MUTUAL
     origination = TlsOrigination(
         server_name=settings.sni,
         credential=credentials.resource_name(settings.credential_name) if mutual and settings.credential_name else "",
+        key_pair_files=_key_pair_files(settings) if mutual else None,
         validation=None
         if unchecked
-        else Validation(authorities=authorities, system_authorities=not authorities, subject_alternative_names=names),
+        else Validation(
+            authorities=authorities,
+            authorities_file=authorities_file,
+            revocation_list_file="" if authorities else settings.ca_crl,
+            system_authorities=not (authorities or authorities_file),
+            subject_alternative_names=names,
+        ),
         match_request_host=not (unchecked or names or settings.sni) and protocol is not UpstreamProtocol.TCP,
         alpn=(_HTTP2_ALPN,) if protocol is UpstreamProtocol.HTTP2 else (),
     )
-    return Outcome(origination, (*_of_files(tls), *_of_names(tls, protocol)))
+    return Outcome(origination, tuple(_of_names(tls, protocol)))
+
+
+def _key_pair_files(settings: ClientTLSSettings) -> KeyPairFiles | None:
+    if settings.credential_name or not (settings.client_certificate and settings.private_key):
+        return None
+    return KeyPairFiles(settings.client_certificate, settings.private_key)
 
 
 def _unavailable(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
@@ -57,23 +71,6 @@ def _unavailable(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
             path=(*tls.path, "mode"),
             hint="use mode MUTUAL with a credentialName, or DISABLE if plaintext is meant",
         )
-
-
-def _of_files(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
-    settings = tls.value
-    hint = "put it into a Secret and name that in credentialName"
-    authorities = "" if settings.ca_certificates == _SYSTEM else settings.ca_certificates
-    for name, value in (
-        ("clientCertificate", settings.client_certificate),
-        ("privateKey", settings.private_key),
-        ("caCertificates", authorities),
-        ("caCrl", settings.ca_crl),
-    ):
-        if value:
-            yield tls.not_supported(f"{name} has no effect: files of the proxy are not used", name, hint=hint)
-    if settings.mode is ClientTLSMode.MUTUAL and not settings.credential_name:
-        message = "no client certificate is presented, because mode MUTUAL has no credentialName"
-        yield tls.warning("missing-credential", message, hint="name a Secret in credentialName")
 
 
 def _of_names(tls: Located[ClientTLSSettings], protocol: UpstreamProtocol) -> Iterator[Problem]:

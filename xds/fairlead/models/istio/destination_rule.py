@@ -171,9 +171,9 @@ class ConnectionKeepalive(Model, frozen=True, kw_only=True):
     """HTTP/2 pings."""
 
     interval: Duration | None = None
-    """Between pings."""
+    """Between pings, if HTTP/2 is what is always spoken; absent for none."""
     timeout: Duration | None = None
-    """After which a connection without an answer is closed."""
+    """After which a connection without an answer is closed; absent for 20 s."""
 
 
 class HTTPSettings(Model, frozen=True, kw_only=True):
@@ -292,7 +292,6 @@ class RetryBudget(Model, frozen=True, kw_only=True):
     min_retry_concurrency: UInt32 = 0
     """Retries that are always allowed; 0 for 3."""
     budget_interval: Duration | None = None
-    """Requests of this time count as active; 0 for those that are."""
 
 
 class PortTrafficPolicy(Model, frozen=True, kw_only=True):

@@ -123,7 +123,11 @@ def _connections(
     ]
     world, viewer = source.world, source.place.viewer
     found = [clusters.cluster(world, viewer, share.backend).value for share in shares]
-    timeouts = [cluster.connection_pool.idle_timeout for cluster in found if cluster is not None]
+    pools = [cluster.connection_pool for cluster in found if cluster is not None]
+    tunnels = {clusters.tunnel(world, viewer, share.backend) for share in shares}
+    if len(tunnels) > 1:
+        message = "no connection is tunnelled, since the destinations of the route do not all have the same tunnel"
+        source.warn("unsupported-value", message, path, "give each of them a route of its own")
     keys = [key for share in shares for key in clusters.hash_keys(world, viewer, share.backend)]
     if len(shares) == 1:
         only = shares[0].backend
@@ -133,6 +137,8 @@ def _connections(
     return TcpConnections(
         stat_prefix=stat_prefix,
         backends=tuple(shares),
-        idle_timeout=next((timeout for timeout in timeouts if timeout is not None), None),
+        idle_timeout=next((pool.idle_timeout for pool in pools if pool.idle_timeout is not None), None),
+        max_duration=next((pool.max_connection_duration for pool in pools if pool.max_connection_duration), None),
+        tunnel=tunnels.pop() if len(tunnels) == 1 else None,
         hash_source_ip=any(key.kind is HashKeyKind.SOURCE_IP for key in keys),
     )

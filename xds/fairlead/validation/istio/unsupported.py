@@ -27,6 +27,7 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
         "all zones are used alike", "use localityLbSetting with outlierDetection"
     ),
     "Port.targetPort": Unsupported("a Service that selects the gateway says which port it listens on", "leave it out"),
+    "RetryBudget.budgetInterval": Unsupported("the requests under way are what percent counts", "leave it out"),
     "Server.defaultEndpoint": Unsupported("requests go where routes send them", "route with a VirtualService"),
     "WorkloadEntrySpec.network": Unsupported(
         "the endpoint is reached directly, and left out without an address", "set address"
