@@ -1,18 +1,21 @@
 """Every example does what it says: checked offline, simulated, and asked on a real Envoy in both variants of xDS."""
 
+import json
 import ssl
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 from cryptography import x509
 from fairlead.cli.offline import all_problems, load
 from fairlead.cli.render import resources
+from fairlead.explain import Explanation
 from fairlead.resolve.scope import Proxy
 from fairlead.simulation import Request, Simulation
 from support.expectations import EXAMPLES, NAMES, Expectation, Story, story
-from support.stack import Stack, handshake
+from support.stack import ControlPlane, Stack, handshake
 
 _SAMPLE = 1000
 _TOLERANCE = 4
@@ -81,7 +84,7 @@ def _judge(simulation: Simulation, expected: Expectation, backends: dict[str, st
 async def test_real_envoy(name: str, protocol: str, stack: Stack) -> None:
     told = story(name)
     stack.copy(told.folder)
-    await stack.serve()
+    server = await stack.serve()
     await stack.envoy(protocol, namespace=told.namespace, labels=told.labels)
     for backend in told.backends:
         certificate = told.folder / "backend.pem" if "tls" in backend else None
@@ -91,10 +94,23 @@ async def test_real_envoy(name: str, protocol: str, stack: Stack) -> None:
             **({"ssl_certfile": certificate, "ssl_keyfile": certificate} if certificate else {}),
         )
     for expected in told.requests:
-        await _ask(stack, told, expected)
+        await _ask(stack, told, expected, await _explained(server, expected))
 
 
-async def _ask(stack: Stack, told: Story, expected: Expectation) -> None:
+async def _explained(server: ControlPlane, expected: Expectation) -> Explanation:
+    """What the server says of the request: the URL with headers and all, as `fairlead explain` asks it."""
+    headers = [("header", f"{name}: {value}") for name, value in expected.headers.items()]
+    query = urlencode([("url", expected.url), ("method", expected.method), *headers])
+    (found,) = json.loads(await server.admin(f"/explain?{query}") or "[]")
+    return Explanation.from_json(found)
+
+
+def _facts(explanation: Explanation, label: str) -> list[str]:
+    return [fact.text for stop in explanation.stops for fact in stop.facts if fact.label == label]
+
+
+async def _ask(stack: Stack, told: Story, expected: Expectation, explanation: Explanation) -> None:
+    """Send a request, and hold the answer against what is expected, and against what the server explains."""
     certificate: Path | None = None
     if expected.client_certificate:
         certificate = told.folder / "clients" / f"{expected.client_certificate}.pem"
@@ -102,13 +118,22 @@ async def _ask(stack: Stack, told: Story, expected: Expectation) -> None:
         if expected.refused:
             with pytest.raises((httpx.TransportError, ssl.SSLError)):
                 await client.request(expected.method, expected.url, headers=expected.headers)
+            assert not explanation.accepted or _facts(explanation, "client certificate"), explanation
             return
         answer = await client.request(expected.method, expected.url, headers=expected.headers)
         if expected.shares:
             await _ask_often(client, expected)
+            assert all(f"({percent} %)" in explanation.outcome for percent in expected.shares.values())
             return
     assert answer.status_code == (expected.status or 200), f"{expected}: {answer.text}"
     assert answer.headers.get("x-backend", "") == expected.backend, expected
+    backends = {f"{stack.address}:{backend['port']}": backend["name"] for backend in told.backends}
+    assert {backends[text.split()[0]] for text in _facts(explanation, "endpoint")} == {expected.backend} - {""}
+    if not expected.backend:
+        assert f"with {answer.status_code}" in explanation.outcome
+        assert explanation.outcome.endswith(answer.headers.get("location", ""))
+    for name in _facts(explanation, "certificate"):
+        assert f"covers {expected.host}" in name
     assert {name: answer.headers.get(name) for name in expected.response_headers} == expected.response_headers
     if expected.request_headers:
         seen = answer.json()["headers"]

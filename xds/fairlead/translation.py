@@ -9,7 +9,7 @@ import itertools
 import operator
 import zlib
 from collections.abc import Hashable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from fairlead.derive import Collection, derived, derived_index, derived_map, shared_map
 from fairlead.intent import (
@@ -20,13 +20,14 @@ from fairlead.intent import (
     EndpointAssignment,
     Forward,
     Listener,
+    Origin,
     RouteTable,
     TcpConnections,
     TlsTermination,
     Validation,
     VirtualHost,
 )
-from fairlead.problems import Problem
+from fairlead.problems import FieldPath, Problem
 from fairlead.render import clusters as render_clusters
 from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
@@ -39,6 +40,15 @@ from fairlead.resolve.scope import Locality, Proxy, Selection, Viewer
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 from fairlead.world import World
+
+
+class WrittenAt(NamedTuple):
+    """Where a route is written."""
+
+    origin: Origin
+    path: FieldPath
+    """In the last object of `origin`."""
+
 
 ResourceMap = Collection[str, Resource] | Collection[VirtualHostKey, Resource] | Collection[Backend, Resource]
 
@@ -145,6 +155,23 @@ def route_configurations(world: World, selection: Selection, table: str) -> Reso
 def discovering_route_configurations(_world: World, _selection: Selection, table: str) -> Resource:
     """RouteConfigurations whose virtual hosts are resources of their own."""
     return render_routes.route_configuration_with_discovery(RouteTable(table, ()))
+
+
+def written_routes(world: World, selection: Selection, host: str) -> dict[tuple[str, str], tuple[WrittenAt, ...]]:
+    """Where the routes for a host are written: (route table, virtual host) -> one place for each of its routes.
+
+    Of all virtual hosts that could serve the host, wildcards included; the last object of a place has its path.
+    """
+    labels = host.lower().split(".")
+    domains = [host.lower(), *(".".join(("*", *labels[index:])) for index in range(1, len(labels))), "*"]
+    found = {}
+    for table in virtual_hosts.route_tables(world, selection):
+        for domain in domains:
+            outcome = virtual_hosts.virtual_hosts(world, selection).get(VirtualHostKey(table, domain))
+            if outcome is not None:
+                places = tuple(WrittenAt(route.origin, route.path) for route in outcome.value.routes)
+                found[table, outcome.value.name] = places
+    return found
 
 
 # --- Clusters and endpoints -------------------------------------------------------------------------------------------

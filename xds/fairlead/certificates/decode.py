@@ -82,14 +82,15 @@ def read_certificates(
     certificates = []
     for number, block in enumerate(wanted, 1):
         try:
-            certificates.append(_parse_certificate(block.der(), name))
+            certificates.append(parse_certificate(block.der(), name))
         except UNREADABLE as fault:
             message = f"certificate {number} of {len(wanted)} in {name} cannot be read: {reason(fault)}"
             findings.error("unreadable-certificate", name, message, explain_body(block))
     return certificates
 
 
-def _parse_certificate(der: bytes, name: str) -> Certificate:
+def parse_certificate(der: bytes, name: str) -> Certificate:
+    """A certificate in DER, from the data key `name`; raises one of `UNREADABLE` when it is none."""
     # cryptography warns about serial numbers that are not positive, which Envoy takes.
     with warnings.catch_warnings(action="ignore"):
         parsed = x509.load_der_x509_certificate(der)

@@ -4,6 +4,10 @@ import warnings
 from datetime import datetime
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from fairlead.certificates.decode import parse_certificate
+from fairlead.certificates.values import CertificateDetails
 
 
 def serial_of(der: bytes) -> str:
@@ -16,6 +20,13 @@ def end_of(pem: bytes) -> datetime:
     # cryptography warns about serial numbers that are not positive, which Envoy takes.
     with warnings.catch_warnings(action="ignore"):
         return min(certificate.not_valid_after_utc for certificate in x509.load_pem_x509_certificates(pem))
+
+
+def details_of(pem: bytes) -> CertificateDetails:
+    """What people ask of the first certificate in PEM; raises `ValueError` when it cannot be read."""
+    with warnings.catch_warnings(action="ignore"):
+        der = x509.load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER)
+    return parse_certificate(der, "").details
 
 
 def hosts_of(pem: bytes) -> list[str]:

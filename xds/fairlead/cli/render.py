@@ -10,13 +10,12 @@ import typer
 import yaml
 
 from fairlead import translation
-from fairlead.cli.bootstrap import parse_labels
 from fairlead.cli.offline import load
-from fairlead.cli.output import ERR, fail
-from fairlead.errors import SettingsError
+from fairlead.cli.output import ERR
+from fairlead.cli.proxies import chosen, name_of
 from fairlead.render.readable import readable
 from fairlead.resolve.scope import Proxy
-from fairlead.resolve.selection import proxies_implied, selection
+from fairlead.resolve.selection import selection
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 from fairlead.world import World
@@ -66,13 +65,7 @@ def render(
     What is wrong with the objects is told by `fairlead check`.
     """
     world, _ = load(paths)
-    if proxy:
-        namespace, _, labels = proxy.partition("/")
-    try:
-        asked = parse_labels(labels)
-    except SettingsError as error:
-        fail(str(error))
-    proxies = (Proxy(namespace=namespace, labels=frozenset(asked)),) if asked else proxies_implied(world)
+    proxies = chosen(world, proxy, namespace, labels)
     if not proxies:
         ERR.print("no Gateway selects a proxy", markup=False)
     documents = [_document(world, each, only) for each in proxies]
@@ -83,8 +76,7 @@ def render(
 
 
 def _document(world: World, proxy: Proxy, only: ResourceType | None) -> dict[str, Any]:
-    labels = ",".join(f"{key}={value}" for key, value in sorted(proxy.labels))
-    document: dict[str, Any] = {"proxy": f"{proxy.namespace}/{labels}"}
+    document: dict[str, Any] = {"proxy": name_of(proxy)}
     for resource in resources(world, proxy):
         name = types.SHORT_NAMES[resource.type_url]
         if only is None or name == only.value:

@@ -3,14 +3,13 @@
 import enum
 import json
 import time
-import urllib.request
 from collections import Counter
-from http.client import HTTPException
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from fairlead.cli.admin import ask
 from fairlead.cli.output import OUT, fail
 from fairlead.errors import AdminError, SettingsError
 from fairlead.protocol.events import SyncState
@@ -24,9 +23,6 @@ _SHOWN = 20
 _PATIENCE = 30.0
 """Seconds that `--wait` waits."""
 
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Asks directly, whatever HTTP proxy the environment names."""
-
 
 class Format(enum.StrEnum):
     """How to write."""
@@ -37,13 +33,7 @@ class Format(enum.StrEnum):
 
 def fetch(address: Address) -> ServerStatus:
     """The status of the server whose admin endpoint is at the address; raises `AdminError` with what to do."""
-    try:
-        with _opener.open(f"http://{address}/status", timeout=5) as answer:
-            return ServerStatus.from_json(json.load(answer))
-    except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise AdminError(
-            f"no answer from {address} ({error}); is `fairlead serve` running, with this --admin-address?"
-        ) from error
+    return ask(address, "/status", ServerStatus.from_json)
 
 
 def _settled(address: Address) -> ServerStatus:

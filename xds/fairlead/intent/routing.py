@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin, PartsPerMillion
 from fairlead.intent.matching import Match, StringMatch
+from fairlead.problems import FieldPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,8 @@ class Route:
     response_headers: HeaderOperations = HeaderOperations()
     fault: Fault | None = None
     cors: Cors | None = None
+    path: FieldPath = ()
+    """Where it is written in the last object of `origin`: for people only."""
 
 
 @dataclass(frozen=True, slots=True)

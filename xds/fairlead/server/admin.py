@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import uvicorn
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from fairlead.errors import SettingsError
 from fairlead.server.ports import listening_socket
 from fairlead.server.settings import Address
 from fairlead.status import ServerStatus
@@ -39,6 +40,19 @@ class Page:
     media_type: str = JSON
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something to be asked at a path, which takes its time to be answered."""
+
+    path: str
+    title: str
+    """What it tells, for the list of all pages."""
+    answer: Callable[[Sequence[tuple[str, str]]], Awaitable[bytes]]
+    """Answers with JSON; is given the parameters of the query, of which there may be several of one name.
+
+    Raises `NothingToShowError`, or `SettingsError` for parameters that cannot be used."""
+
+
 class AdminServer:
     """An HTTP server in the event loop that `is_ready`, `status` and the pages belong to.
 
@@ -56,6 +70,7 @@ class AdminServer:
         is_ready: Callable[[], bool],
         status: Callable[[], ServerStatus],
         pages: Iterable[Page] = (),
+        questions: Sequence[Question] = (),
     ) -> None:
         """Opens the port; raises `SettingsError` when it cannot be had."""
         self._socket = listening_socket(address, "--admin-address")
@@ -74,6 +89,7 @@ class AdminServer:
             ("/healthz", "the process lives"),
             ("/ready", "it serves"),
             *((page.path, page.title) for page in shown),
+            *((question.path, question.title) for question in questions),
         ]
         index = "".join(f"{path:24}{title}\n" for path, title in listed)
 
@@ -83,6 +99,7 @@ class AdminServer:
         routes = [Route("/healthz", healthz), Route("/ready", ready)]
         routes += [Route(path, show_index) for path in ("/", "/debug", "/debug/list")]
         routes += [Route(page.path, _endpoint(page)) for page in shown]
+        routes += [Route(question.path, _answering(question)) for question in questions]
         config = uvicorn.Config(
             Starlette(routes=routes), log_config=None, log_level="error", lifespan="off", server_header=False
         )
@@ -106,6 +123,16 @@ def _endpoint(page: Page) -> Callable[[Request], Awaitable[Response]]:
         return Response(await asyncio.to_thread(write), media_type=page.media_type)
 
     return show
+
+
+def _answering(question: Question) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        try:
+            return Response(await question.answer(request.query_params.multi_items()), media_type=JSON)
+        except (NothingToShowError, SettingsError) as error:
+            return PlainTextResponse(f"{error}\n", status_code=404 if isinstance(error, NothingToShowError) else 400)
+
+    return answer
 
 
 def _status(found: ServerStatus) -> Callable[[], bytes]:

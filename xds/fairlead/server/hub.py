@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import structlog
 
 from fairlead.errors import SourceError
-from fairlead.problems import ObjectKey, Position, Problem
+from fairlead.problems import FieldPath, ObjectKey, Position, Problem
 from fairlead.resolve.scope import Proxy
 from fairlead.server.convergence import Convergence
 from fairlead.server.counts import Counts
@@ -271,6 +271,10 @@ class Hub:
     def locate_object(self, key: ObjectKey) -> Position | None:
         """Where an object is written."""
         return self._source.locate(key, ())
+
+    def locate(self, key: ObjectKey, path: FieldPath) -> Position | None:
+        """Where a field of an object is written."""
+        return self._source.locate(key, path)
 
     def _others_wait(self) -> bool:
         """Whether something has happened that must not wait for a new group.

@@ -12,6 +12,7 @@ import uvloop
 from fairlead.server import systemd
 from fairlead.server.admin import AdminServer
 from fairlead.server.ads import XdsServer
+from fairlead.server.explaining import explaining
 from fairlead.server.hub import Hub
 from fairlead.server.pages import pages
 from fairlead.server.ports import allow_many_connections
@@ -52,6 +53,7 @@ async def _serve(settings: Settings, source: Source) -> None:
         lambda: hub.ready.is_set() and not stop.is_set(),
         lambda: server_status(hub, xds),
         pages(hub, xds, watchdog),
+        [explaining(hub, xds)],
     )
     administration = asyncio.create_task(admin.run())
     opening = asyncio.create_task(_open(hub, xds, admin.address, settings))

@@ -12,6 +12,7 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
     HttpConnectionManager,
 )
 from fairlead._pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from fairlead._pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from fairlead._pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from fairlead.simulation import chains, cluster_facts, facts, matching, rewriting
 from fairlead.simulation.values import Fact, Request, Stage, Step, Verdict
@@ -42,6 +43,8 @@ class Simulation:
         self.routes: dict[str, RouteConfiguration] = {}
         self.clusters: dict[str, Cluster] = {}
         self.assignments: dict[str, ClusterLoadAssignment] = {}
+        self.certificates: dict[str, bytes] = {}
+        """Name of a Secret -> its certificate chain in PEM; the private key is left where it is."""
         hosts: list[Resource] = []
         for resource in resources:
             match resource.type_url:
@@ -55,6 +58,10 @@ class Simulation:
                     self.clusters[resource.name] = Cluster.FromString(resource.body)
                 case types.CLUSTER_LOAD_ASSIGNMENT:
                     self.assignments[resource.name] = ClusterLoadAssignment.FromString(resource.body)
+                case types.SECRET:
+                    chain = Secret.FromString(resource.body).tls_certificate.certificate_chain.inline_bytes
+                    if chain:
+                        self.certificates[resource.name] = chain
         for resource in hosts:
             host = VirtualHost.FromString(resource.body)
             table, _, host.name = host.name.rpartition("/")
@@ -74,6 +81,31 @@ class Simulation:
         else:
             self._serve_http(HttpConnectionManager.FromString(network_filter.value), request, verdict)
         return verdict
+
+    # --- What there is ---
+
+    def ports(self) -> dict[int, str]:
+        """The ports that are listened on, and what is expected there: `TLS`, `plaintext` or both."""
+        found: dict[int, set[str]] = {}
+        for listener in self.listeners:
+            expected = found.setdefault(listener.address.socket_address.port_value, set())
+            for chain in listener.filter_chains:
+                tls = chain.HasField("transport_socket") or chain.filter_chain_match.transport_protocol == "tls"
+                expected.add("TLS" if tls else "plaintext")
+        return {port: " and ".join(sorted(expected)) for port, expected in sorted(found.items())}
+
+    def domains(self, route_table: str) -> list[str]:
+        """The domains of a route table for which anything is done."""
+        table = self.routes.get(route_table)
+        hosts = [host for host in (table.virtual_hosts if table else ()) if host.routes or host.require_tls]
+        return sorted({domain for host in hosts for domain in host.domains})
+
+    def server_names(self, listener: str) -> list[str]:
+        """The server names that the filter chains of a listener are for."""
+        chains_of = [found.filter_chains for found in self.listeners if found.name == listener]
+        return sorted(
+            {name for found in chains_of for chain in found for name in chain.filter_chain_match.server_names}
+        )
 
     # --- Connections ---
 
@@ -165,7 +197,8 @@ class Simulation:
             return
         verdict.status = 404
         verdict.steps.append(Step(stage=Stage.ROUTE, name="", within=(name, host.name), not_chosen=not_chosen))
-        verdict.failure = f"no route of virtual host {host.name} matches"
+        of_host = f"of virtual host {host.name}"
+        verdict.failure = f"no route {of_host} matches" if host.routes else f"there are no routes {of_host}"
 
     def _take(  # noqa: PLR0917  # what a route stands in, from the outside to the inside
         self,
@@ -216,11 +249,10 @@ class Simulation:
             step.facts.append(Fact("path", f"{request.path} becomes {verdict.path}"))
         if verdict.host != request.host:
             step.facts.append(Fact("host", f"{request.host} becomes {verdict.host}"))
+        self._find_endpoints(verdict)
         if not any(name in self.clusters for name in verdict.clusters):
             verdict.status = _NOT_FOUND_STATUS[action.cluster_not_found_response_code]
             verdict.failure = f"there is no cluster {', '.join(verdict.clusters)}"
-            return
-        self._find_endpoints(verdict)
 
     def _find_endpoints(self, verdict: Verdict) -> None:
         for name, share in verdict.clusters.items():

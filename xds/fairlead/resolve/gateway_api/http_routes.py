@@ -81,6 +81,7 @@ def http_routes(world: World, name: ObjectName, place: Place) -> Outcome[tuple[R
                 request_headers=filters.request_headers,
                 response_headers=filters.response_headers,
                 cors=filters.cors,
+                path=("spec", "rules", index, *(("matches", position) if rule.matches else ())),
             )
             found.append(RankedRoute(precedence(http_route, index, position, match), route))
     return Outcome(tuple(found), tuple(source.problems))

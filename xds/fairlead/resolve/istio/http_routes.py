@@ -102,6 +102,7 @@ def _with_actions(matches: list[tuple[str, Match]], written: WrittenRoute, sourc
             response_headers=response,
             fault=fault,
             cors=cors,
+            path=written.path,
         )
         for name, match in matches
     ]

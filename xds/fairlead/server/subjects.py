@@ -1,0 +1,40 @@
+"""What an explanation needs of the world: where routes are written, who mentions a host, what is wrong with objects."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from fairlead import translation
+from fairlead.explain import Explanation, Hint, Source, Subject
+from fairlead.explain.values import Locate
+from fairlead.problems import Problem
+from fairlead.resolve.mentions import mentions
+from fairlead.resolve.scope import Selection
+from fairlead.snapshot.resource import Resource
+from fairlead.status import ProblemStatus
+from fairlead.world import World
+
+
+def subject(world: World, selected: Selection, name: str, resources: Sequence[Resource], host: str) -> Subject:
+    """A proxy of a selection, called `name`, with what it is offered, to be asked about a host."""
+    routes = {
+        key: [_sources(place) for place in places]
+        for key, places in translation.written_routes(world, selected, host).items()
+    }
+    return Subject(proxy=name, resources=resources, ports=dict(selected.ports), routes=routes)
+
+
+def _sources(place: translation.WrittenAt) -> tuple[Source, ...]:
+    *others, last = place.origin
+    return (*map(Source, others), Source(last, place.path))
+
+
+def completed(  # noqa: PLR0917  # all that is known
+    found: Explanation, world: World, selected: Selection, host: str, problems: Iterable[Problem], locate: Locate
+) -> Explanation:
+    """The explanation with what mentions the host, if nothing takes it; with problems of objects; with places."""
+    if found.astray:
+        mentioned = (Hint(item.text, (Source(item.key, item.path),)) for item in mentions(world, selected, host))
+        found = replace(found, hints=(*found.hints, *mentioned))
+    keys = found.keys()
+    concerned = tuple(ProblemStatus.of(problem) for problem in problems if problem.key in keys)
+    return replace(found, problems=concerned).located(locate)
