@@ -11,6 +11,7 @@ from fairlead.intent import (
     Credential,
     FilterChain,
     HttpConnections,
+    HttpOptions,
     KeyPairCredential,
     Listener,
     TcpConnections,
@@ -176,7 +177,7 @@ def test_http_connections() -> None:
 
 
 def test_options_of_http_connections() -> None:
-    options = HttpConnections("t", "s", server_name="edge", trusted_hops=2, grpc_web=True)
+    options = HttpConnections("t", "s", grpc_web=True, options=HttpOptions(server_name="edge", trusted_hops=2))
     manager = chain(FilterChain("c", (), None, options, ()))["filters"][0]["typed_config"]
     assert (manager["server_name"], manager["xff_num_trusted_hops"]) == ("edge", 2)
     assert [entry["name"] for entry in manager["http_filters"]] == [

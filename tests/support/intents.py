@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fairlead.intent import (
+    AccessLog,
     Backend,
     ClientCertificates,
     Cluster,
@@ -16,10 +17,12 @@ from fairlead.intent import (
     Fault,
     FilterChain,
     Forward,
+    ForwardedCertificate,
     HashKey,
     HashKeyKind,
     HeaderOperations,
     HttpConnections,
+    HttpOptions,
     Listener,
     LoadBalancer,
     LoadBalancing,
@@ -29,6 +32,7 @@ from fairlead.intent import (
     OutlierDetection,
     PathMatch,
     PathMatchKind,
+    PathNormalization,
     PathRewrite,
     PathRewriteKind,
     Pings,
@@ -217,6 +221,8 @@ def virtual_hosts(host: str) -> SearchStrategy[VirtualHost]:
         routes=tuples(routes),
         origin=origins,
         require_tls=st.booleans(),
+        attempt_count=st.booleans(),
+        forwarded_host=st.booleans(),
     )
 
 
@@ -270,6 +276,23 @@ originations = st.builds(
 
 # --- Listeners --------------------------------------------------------------------------------------------------------
 
+access_logs = st.one_of(
+    st.builds(AccessLog, path=st.just("/dev/null"), format=st.just("%PROTOCOL%\n")),
+    st.builds(
+        AccessLog, path=st.just("/dev/null"), format=st.just('{"a": ["%PROTOCOL%"]}'), is_json=st.just(value=True)
+    ),
+)
+http_options = st.builds(
+    HttpOptions,
+    server_name=optional(_labels),
+    trusted_hops=st.integers(0, 5),
+    forwarded_certificate=st.sampled_from(ForwardedCertificate),
+    certificate_details=st.lists(st.sampled_from(["subject", "cert", "chain", "dns", "uri"]), unique=True).map(tuple),
+    path_normalization=st.sampled_from(PathNormalization),
+    request_id=st.booleans(),
+    debug_headers=st.booleans(),
+    forwarded_port=st.booleans(),
+)
 tcp_connections = st.builds(
     TcpConnections,
     stat_prefix=_labels,
@@ -278,17 +301,19 @@ tcp_connections = st.builds(
     max_duration=optional(_milliseconds),
     hash_source_ip=st.booleans(),
     tunnel=optional(st.builds(Tunnel, st.just("a.example:443"), st.booleans())),
+    access_log=optional(access_logs),
 )
 
 
 def filter_chains(name: str, server_names: tuple[str, ...], tables: Sequence[str]) -> SearchStrategy[FilterChain]:
     http_connections = st.builds(
         HttpConnections,
+        HttpOptions,
         route_table=st.sampled_from(tables),
         stat_prefix=_labels,
-        server_name=_labels,
-        trusted_hops=st.integers(0, 5),
         grpc_web=st.booleans(),
+        options=http_options,
+        access_log=optional(access_logs),
     )
     tls = terminations if server_names else optional(terminations)
     return st.one_of(
@@ -327,6 +352,7 @@ def listeners(name: str, tables: Sequence[str]) -> SearchStrategy[Listener]:
         filter_chains=st.builds(lambda some, count: some[:count], chains, st.integers(1, 3)),
         origin=origins,
         proxy_protocol=st.booleans(),
+        access_log=optional(access_logs),
     )
 
 

@@ -11,10 +11,14 @@ from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin, PartsPerMillion
 from fairlead.intent.credentials import AuthoritiesCredential, Credential, KeyPairCredential
 from fairlead.intent.listening import (
+    AccessLog,
     ClientCertificates,
     FilterChain,
+    ForwardedCertificate,
     HttpConnections,
+    HttpOptions,
     Listener,
+    PathNormalization,
     RouteTable,
     TcpConnections,
     TlsTermination,
@@ -59,6 +63,7 @@ from fairlead.intent.upstream import (
 )
 
 __all__ = [
+    "AccessLog",
     "Action",
     "AuthoritiesCredential",
     "Backend",
@@ -75,10 +80,12 @@ __all__ = [
     "Fault",
     "FilterChain",
     "Forward",
+    "ForwardedCertificate",
     "HashKey",
     "HashKeyKind",
     "HeaderOperations",
     "HttpConnections",
+    "HttpOptions",
     "KeyPairCredential",
     "KeyPairFiles",
     "Listener",
@@ -93,6 +100,7 @@ __all__ = [
     "PartsPerMillion",
     "PathMatch",
     "PathMatchKind",
+    "PathNormalization",
     "PathRewrite",
     "PathRewriteKind",
     "Pings",

@@ -29,17 +29,68 @@ class TlsTermination:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessLog:
+    """A line for each request or connection."""
+
+    path: str
+    """A file of the proxy."""
+    format: str
+    """Envoy's format strings: text with its line end, or with `is_json` a JSON object of them."""
+    is_json: bool = False
+
+
+class ForwardedCertificate(enum.Enum):
+    """What is done with the header that tells services of the client's certificate (`x-forwarded-client-cert`)."""
+
+    SANITIZE = "sanitize"
+    FORWARD_ONLY = "forward-only"
+    APPEND_FORWARD = "append-forward"
+    SANITIZE_SET = "sanitize-set"
+    ALWAYS_FORWARD_ONLY = "always-forward-only"
+
+
+class PathNormalization(enum.Enum):
+    """What is done to paths before a route is chosen."""
+
+    NONE = "none"
+    BASE = "base"
+    """Dot segments are resolved, as RFC 3986 does it."""
+    MERGE_SLASHES = "merge-slashes"
+    """Besides, slashes that follow each other become one."""
+    DECODE_AND_MERGE_SLASHES = "decode-and-merge-slashes"
+    """Besides, and before, slashes and backslashes that are written as `%2F` and `%5C` are decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpOptions:
+    """How HTTP is treated, whatever the route."""
+
+    server_name: str | None = "istio-envoy"
+    """Value of the header `server`; None leaves the service's own."""
+    trusted_hops: int = 0
+    """Number of trusted proxies in front, for `x-forwarded-for`."""
+    forwarded_certificate: ForwardedCertificate = ForwardedCertificate.SANITIZE_SET
+    certificate_details: tuple[str, ...] = ("subject", "cert", "dns", "uri")
+    """What is told of the certificate: some of `subject`, `cert`, `chain`, `dns`, `uri`."""
+    path_normalization: PathNormalization = PathNormalization.BASE
+    request_id: bool = True
+    """Requests without `x-request-id` get one."""
+    debug_headers: bool = True
+    """Envoy tells of what it does by headers that begin with `x-envoy-`."""
+    forwarded_port: bool = False
+    """Services are told the port that the client used (`x-forwarded-port`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class HttpConnections:
     """Connections that carry HTTP, served by a route table."""
 
     route_table: str
     """Name of the route table."""
     stat_prefix: str
-    server_name: str = "istio-envoy"
-    """Value of the `server` header."""
-    trusted_hops: int = 0
-    """Number of trusted proxies in front, for `x-forwarded-for`."""
     grpc_web: bool = False
+    options: HttpOptions = HttpOptions()
+    access_log: AccessLog | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +121,7 @@ class TcpConnections:
     max_duration: Nanoseconds | None = None
     hash_source_ip: bool = False
     tunnel: Tunnel | None = None
+    access_log: AccessLog | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +153,8 @@ class Listener:
     """The address was not chosen by the user, so a proxy may bind another one instead."""
     proxy_protocol: bool = False
     """Connections begin with a PROXY protocol header."""
+    access_log: AccessLog | None = None
+    """For connections that no filter chain takes."""
 
 
 @dataclass(frozen=True, slots=True)

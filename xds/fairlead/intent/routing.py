@@ -200,3 +200,7 @@ class VirtualHost:
     origin: Origin
     require_tls: bool = False
     """Plaintext requests are redirected to https."""
+    attempt_count: bool = True
+    """Services are told how often a request has been tried."""
+    forwarded_host: bool = False
+    """Services are told the host that the client asked for, where it is replaced (`x-forwarded-host`)."""

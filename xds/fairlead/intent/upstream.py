@@ -183,6 +183,8 @@ class Cluster:
     origin: Origin
     localities: tuple[LocalityEndpoints, ...] = ()
     """The host names to resolve; only for DNS discovery."""
+    dns_refresh_rate: Nanoseconds = 60_000_000_000
+    """How often they are resolved, where the answers do not say how long they hold."""
     load_balancer: LoadBalancer = LoadBalancer()
     connection_pool: ConnectionPool = ConnectionPool()
     outlier_detection: OutlierDetection | None = None

@@ -19,6 +19,8 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_un
     """Further names that are read, and the API's name of the field that each stands for."""
     ignored: ClassVar[frozenset[str]] = frozenset()
     """Fields of the API that have no meaning for a proxy: dropped without a word, unlike unknown ones."""
+    unsupported: ClassVar[Mapping[str, str]] = {}
+    """Fields of the API that are known and not acted upon, which is told: name -> what to do instead, or nothing."""
 
 
 class ObjectMeta(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -12,7 +12,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -72,6 +72,19 @@ def decode(data: Mapping[str, Any], faults: Sequence[Problem] = ()) -> Decoded:
         tuple(replace(problem, key=key) for problem in problems),
         key,
     )
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def decode_leniently(model: type[S], data: Any, path: FieldPath) -> tuple[S, tuple[Problem, ...]]:
+    """Decode settings that stand by themselves: a field that is at fault counts as absent, and spoils no other.
+
+    `path` is where the settings are; the problems' paths begin with it. The fields of the model are all optional.
+    """
+    walk = _Walk()
+    normal = walk.model(model, data, path, ())
+    return msgspec.convert({} if normal is _FAULTY else normal, model, dec_hook=leaves.dec_hook), tuple(walk.problems)
 
 
 def _has_error(problems: Sequence[Problem]) -> bool:
@@ -209,6 +222,9 @@ def _model_of(kind: Any) -> type[msgspec.Struct] | None:
             return None
 
 
+_FAULTY: Any = object()
+"""Stands for a value that is at fault, and so for the list or mapping that it is in, up to the field of a Struct."""
+
 _Enclosing = tuple[tuple[type[msgspec.Struct], FieldPath], ...]
 """The Structs around a value, from the outside, each with its path."""
 
@@ -226,24 +242,27 @@ class _Walk:
             case _List(item_kind):
                 if not isinstance(value, list):
                     return self._wrong_type("a list", value, path, "write a list, with - before each of its elements")
-                return [self._value(item_kind, item, (*path, index), enclosing) for index, item in enumerate(value)]
+                items = [self._value(item_kind, item, (*path, index), enclosing) for index, item in enumerate(value)]
+                return _FAULTY if _FAULTY in items else items
             case _Map(value_kind):
                 if not isinstance(value, dict):
                     return self._wrong_type("a mapping", value, path)
-                return {key: self._value(value_kind, item, (*path, key), enclosing) for key, item in value.items()}
+                values = {key: self._value(value_kind, item, (*path, key), enclosing) for key, item in value.items()}
+                return _FAULTY if _FAULTY in values.values() else values
             case _Leaf(alternatives):
                 try:
                     return leaves.read(kind, alternatives, value)
                 except leaves.LeafError as failure:
                     self.problems.append(error(failure.code, failure.message, path=path, hint=failure.hint))
-        return None
+        return _FAULTY
 
-    def _wrong_type(self, expected: str, value: Any, path: FieldPath, hint: str = "") -> None:
+    def _wrong_type(self, expected: str, value: Any, path: FieldPath, hint: str = "") -> Any:
         message = f"{expected} is expected, not {leaves.describe(value)}"
         self.problems.append(error("wrong-type", message, path=path, hint=hint))
+        return _FAULTY
 
     def model(self, cls: type[msgspec.Struct], value: Any, path: FieldPath, enclosing: _Enclosing) -> Any:
-        """The fields of a Struct that are known, by the API's names."""
+        """The fields of a Struct that are known and without fault, by the API's names."""
         fields = _fields(cls)
         if not isinstance(value, dict):
             names = "its field is" if len(fields) == 1 else "its fields are"
@@ -258,20 +277,29 @@ class _Walk:
             name = _field_name(cls, key) if strict or key in fields else None
             if name is None:
                 if strict and key not in getattr(cls, "ignored", ()):
-                    self._unknown_field(key, enclosing)
+                    self._unused_field(key, item, enclosing)
             elif name in written:
                 message = f"{key!r} is the same field as {written[name]!r}"
                 self.problems.append(error("duplicate-key", message, path=(*path, key)))
             elif item is not None:
                 written[name] = key
-                result[name] = self._value(fields[name].type, item, (*path, key), enclosing)
-        for name, field in fields.items():
-            if field.required and name not in result:
+                found = self._value(fields[name].type, item, (*path, key), enclosing)
+                if found is not _FAULTY:
+                    result[name] = found
+        missing = [name for name, field in fields.items() if field.required and name not in result]
+        for name in missing:
+            if name not in written:
                 self.problems.append(error("missing-field", f"{name} is missing", path=(*path, name)))
-        return result
+        return _FAULTY if missing else result
 
-    def _unknown_field(self, key: str, enclosing: _Enclosing) -> None:
-        _, path = enclosing[-1]
+    def _unused_field(self, key: str, value: Any, enclosing: _Enclosing) -> None:
+        cls, path = enclosing[-1]
+        name = json_name(key)
+        if name in (unsupported := getattr(cls, "unsupported", {})):
+            if value not in (None, False, "", [], {}):
+                message = f"{name} is not supported, and has no effect"
+                self.problems.append(warning("unsupported-field", message, path=(*path, key), hint=unsupported[name]))
+            return
         where = f"of {format_path(path)}" if path else "of the object"
         message = f"{key!r} is no field {where}; it has no effect"
         self.problems.append(warning("unknown-field", message, path=(*path, key), hint=_whereabouts(key, enclosing)))

@@ -178,9 +178,14 @@ def locate(text: bytes, path: FieldPath, *, key: bool = False) -> tuple[int, int
 
 
 class Locator:
-    """Finds the places of fields in a document, which it reads once: that is slow for long lists."""
+    """Finds the places of fields in a document, which it reads once: that is slow for long lists.
+
+    A path may lead on into a text that is itself YAML, as in a ConfigMap. In one that cannot be parsed, it leads to the
+    syntax error.
+    """
 
     def __init__(self, text: bytes) -> None:
+        self._text = text
         self._root: yaml.Node | None = None
         self._failure: tuple[int, int] | None = None
         try:
@@ -198,12 +203,23 @@ class Locator:
             return self._failure
         place = node = self._root
         for index, part in enumerate(path):
+            if isinstance(node, yaml.ScalarNode) and node.style == "|":
+                return self._place_within(node, path[index:], key=key)
             entry = _entry(node, part)
             if entry is None:
                 break
             key_node, node = entry
             place = key_node if key or index + 1 < len(path) else node
         return (place.start_mark.line + 1, place.start_mark.column + 1) if place is not None else (1, 1)
+
+    def _place_within(self, node: yaml.ScalarNode, path: FieldPath, *, key: bool) -> tuple[int, int]:
+        """The place of a field of the YAML that a text in literal style is."""
+        first = node.start_mark.line + 1  # of its lines, from 0: the indicator stands on the line before
+        line, column = Locator(node.value.encode()).place(path, key=key)
+        written = self._text.decode(errors="replace").splitlines()[first + line - 1 : first + line]
+        inner = node.value.splitlines()[line - 1 : line]
+        indentation = len(written[0]) - len(inner[0]) if written and inner else 0
+        return first + line, column + indentation
 
 
 def _entry(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:

@@ -90,21 +90,21 @@ def _write_discovery(message: cluster_pb2.Cluster, intent: Cluster) -> None:
             message.eds_cluster_config.service_name = message.name
         case Discovery.STRICT_DNS | Discovery.LOGICAL_DNS:
             message.cluster_type.name = "envoy.cluster.dns"
-            message.cluster_type.typed_config.CopyFrom(packed(_dns(intent.discovery)))
+            message.cluster_type.typed_config.CopyFrom(packed(_dns(intent)))
             message.load_assignment.cluster_name = message.name
             write_localities(message.load_assignment, intent.localities)
         case Discovery.ORIGINAL_DESTINATION:
             message.type = _Cluster.ORIGINAL_DST
 
 
-def _dns(discovery: Discovery) -> dns_cluster_pb2.DnsCluster:
+def _dns(intent: Cluster) -> dns_cluster_pb2.DnsCluster:
     return dns_cluster_pb2.DnsCluster(
-        dns_refresh_rate=duration(60_000_000_000),
+        dns_refresh_rate=duration(intent.dns_refresh_rate),
         respect_dns_ttl=True,
         dns_jitter=duration(100_000_000),
         # Names that have addresses of both families are reached over IPv4, which more networks can.
         dns_lookup_family=dns_pb2.V4_PREFERRED,
-        all_addresses_in_single_endpoint=discovery is Discovery.LOGICAL_DNS,
+        all_addresses_in_single_endpoint=intent.discovery is Discovery.LOGICAL_DNS,
     )
 
 

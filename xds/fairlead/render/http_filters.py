@@ -30,10 +30,12 @@ _COMMON = (
     ),
     _filter(FAULT_FILTER, fault_pb2.HTTPFault()),
     _filter(CORS_FILTER, cors_pb2.Cors()),
-    _filter("envoy.filters.http.router", router_pb2.Router()),
 )
+_ROUTER = _filter("envoy.filters.http.router", router_pb2.Router())
+_SILENT_ROUTER = _filter("envoy.filters.http.router", router_pb2.Router(suppress_envoy_headers=True))
 
 
 def http_filters(connections: HttpConnections) -> tuple[HttpFilter, ...]:
     """The filters that requests pass, in order."""
-    return (_GRPC_WEB, *_COMMON) if connections.grpc_web else _COMMON
+    router = _ROUTER if connections.options.debug_headers else _SILENT_ROUTER
+    return (_GRPC_WEB, *_COMMON, router) if connections.grpc_web else (*_COMMON, router)

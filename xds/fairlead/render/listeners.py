@@ -20,11 +20,20 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
 from fairlead._pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
 from fairlead._pb.envoy.type.v3 import hash_policy_pb2
 from fairlead._pb.google.protobuf import wrappers_pb2
-from fairlead.intent import FilterChain, HttpConnections, Listener, Nanoseconds, TcpConnections
-from fairlead.render import tls
+from fairlead.intent import (
+    FilterChain,
+    ForwardedCertificate,
+    HttpConnections,
+    HttpOptions,
+    Listener,
+    Nanoseconds,
+    PathNormalization,
+    TcpConnections,
+)
+from fairlead.render import access_logs, tls
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, write_address, write_duration
 from fairlead.render.http_filters import http_filters
-from fairlead.render.names import UNRESOLVED_CLUSTER, cluster_name
+from fairlead.render.names import HTTP_LOG, TCP_LOG, UNRESOLVED_CLUSTER, cluster_name
 from fairlead.snapshot import types, wire
 from fairlead.snapshot.resource import Composition, Resource
 
@@ -50,6 +59,8 @@ def listener(intent: Listener) -> Resource:
     write_address(own.address, intent.address, intent.port)
     # Spreads a burst of new connections over all worker threads.
     own.max_connections_to_accept_per_socket_event.value = 1
+    if intent.access_log is not None:
+        own.access_log.append(access_logs.of_unmatched_connections(intent.access_log))
     chains = tuple(filter_chain(chain) for chain in intent.filter_chains)
     return Resource.composed(
         types.LISTENER, intent.name, Composition(encode(own), _FILTER_CHAINS, chains), intent.origin
@@ -115,31 +126,68 @@ def _network_filter(connections: HttpConnections | TcpConnections) -> _Filter:
 
 
 def _http_connection_manager(connections: HttpConnections) -> HttpConnectionManager:
-    manager = HttpConnectionManager
-    return HttpConnectionManager(
+    options = connections.options
+    message = HttpConnectionManager(
         stat_prefix=connections.stat_prefix,
-        codec_type=manager.AUTO,
+        codec_type=HttpConnectionManager.AUTO,
         rds=Rds(route_config_name=connections.route_table, config_source=_ROUTES),
         http_filters=http_filters(connections),
-        server_name=connections.server_name,
-        server_header_transformation=manager.OVERWRITE,
         use_remote_address=wrappers_pb2.BoolValue(value=True),
-        xff_num_trusted_hops=connections.trusted_hops,
-        # What a client claims in x-forwarded-client-cert is replaced by what its certificate says, if it has one.
-        forward_client_cert_details=manager.SANITIZE_SET,
-        set_current_client_cert_details=manager.SetCurrentClientCertDetails(
-            subject=wrappers_pb2.BoolValue(value=True), cert=True, dns=True, uri=True
-        ),
-        normalize_path=wrappers_pb2.BoolValue(value=True),
+        xff_num_trusted_hops=options.trusted_hops,
+        forward_client_cert_details=_FORWARDED_CERTIFICATES[options.forwarded_certificate],
         # Streams may be silent as long as they like: routes have timeouts.
         stream_idle_timeout=duration(0),
-        upgrade_configs=[manager.UpgradeConfig(upgrade_type="websocket")],
+        upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         proxy_100_continue=True,
+        append_x_forwarded_port=options.forwarded_port,
+        access_log=[] if connections.access_log is None else [access_logs.of_all(connections.access_log, HTTP_LOG)],
     )
+    if options.server_name is None:
+        message.server_header_transformation = HttpConnectionManager.PASS_THROUGH
+    else:
+        message.server_name = options.server_name
+        message.server_header_transformation = HttpConnectionManager.OVERWRITE
+    if not options.request_id:
+        message.generate_request_id.value = False
+    _write_certificate_details(message.set_current_client_cert_details, options)
+    _write_path_normalization(message, options.path_normalization)
+    return message
+
+
+_FORWARDED_CERTIFICATES = {
+    ForwardedCertificate.SANITIZE: HttpConnectionManager.SANITIZE,
+    ForwardedCertificate.FORWARD_ONLY: HttpConnectionManager.FORWARD_ONLY,
+    ForwardedCertificate.APPEND_FORWARD: HttpConnectionManager.APPEND_FORWARD,
+    ForwardedCertificate.SANITIZE_SET: HttpConnectionManager.SANITIZE_SET,
+    ForwardedCertificate.ALWAYS_FORWARD_ONLY: HttpConnectionManager.ALWAYS_FORWARD_ONLY,
+}
+
+
+def _write_certificate_details(
+    message: HttpConnectionManager.SetCurrentClientCertDetails, options: HttpOptions
+) -> None:
+    if options.forwarded_certificate not in (ForwardedCertificate.SANITIZE_SET, ForwardedCertificate.APPEND_FORWARD):
+        return  # the header is not made here
+    message.SetInParent()
+    for detail in options.certificate_details:
+        if detail == "subject":
+            message.subject.value = True
+        else:
+            setattr(message, detail, True)
+
+
+def _write_path_normalization(message: HttpConnectionManager, normalization: PathNormalization) -> None:
+    message.normalize_path.value = normalization is not PathNormalization.NONE
+    if normalization in (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES):
+        message.merge_slashes = True
+    if normalization is PathNormalization.DECODE_AND_MERGE_SLASHES:
+        message.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_FORWARD
 
 
 def _tcp_proxy(connections: TcpConnections) -> TcpProxy:
     message = TcpProxy(stat_prefix=connections.stat_prefix)
+    if connections.access_log is not None:
+        message.access_log.append(access_logs.of_all(connections.access_log, TCP_LOG))
     if connections.idle_timeout is not None:
         write_duration(message.idle_timeout, connections.idle_timeout)
     if connections.max_duration is not None:

@@ -8,6 +8,10 @@ UNRESOLVED_CLUSTER = "UnknownService"
 CORS_FILTER = "envoy.filters.http.cors"
 FAULT_FILTER = "envoy.filters.http.fault"
 
+HTTP_LOG = "http_envoy_accesslog"
+TCP_LOG = "tcp_envoy_accesslog"
+LISTENER_LOG = "listener_envoy_accesslog"
+
 
 def cluster_name(backend: Backend) -> str:
     """Name of the cluster, and of the endpoint assignment, of a backend: `outbound|port|subset|host`."""

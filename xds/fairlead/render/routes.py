@@ -65,11 +65,16 @@ def _configuration(table: RouteTable) -> route_pb2.RouteConfiguration:
 
 def virtual_host(host: VirtualHost) -> Resource:
     """A virtual host as it stands within a RouteConfiguration, under its short name."""
-    message = route_components_pb2.VirtualHost(name=host.name, domains=host.domains, include_request_attempt_count=True)
+    message = route_components_pb2.VirtualHost(
+        name=host.name, domains=host.domains, include_request_attempt_count=host.attempt_count
+    )
     if host.require_tls:
         message.require_tls = route_components_pb2.VirtualHost.ALL
     for entry in host.routes:
-        write_route(message.routes.add(), entry)
+        route = message.routes.add()
+        write_route(route, entry)
+        if host.forwarded_host and route.HasField("route"):
+            route.route.append_x_forwarded_host = True
     return resource(types.VIRTUAL_HOST, host.name, message, host.origin)
 
 

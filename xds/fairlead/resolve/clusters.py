@@ -26,7 +26,7 @@ from fairlead.intent import (
 from fairlead.models.istio import destination_rule as models
 from fairlead.models.istio.service_entry import Resolution
 from fairlead.problems import Problem, error, warning
-from fairlead.resolve import credentials, destination_rules, endpoints, localities, services, upstream_tls
+from fairlead.resolve import credentials, destination_rules, endpoints, localities, mesh, services, upstream_tls
 from fairlead.resolve.destination_rules import Located, Policy
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Viewer
@@ -56,6 +56,7 @@ _DEFAULT_RING_SIZE = 1024
 _DEFAULTS = ConnectionPool()
 _PING_TIMEOUT = 20_000_000_000
 """The API names no default. This is that of gRPC's clients, which have pings for the same purpose."""
+_DEFAULT_REFRESH_RATE = 60_000_000_000  # nanoseconds
 _PROXY_PROTOCOL_VERSIONS = {models.ProxyProtocolVersion.V1: 1, models.ProxyProtocolVersion.V2: 2}
 
 
@@ -75,8 +76,9 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
         return Outcome(None, (_undiscoverable(view),))
     policy = destination_rules.policy(world, viewer, backend)
     pool = None if policy.connection_pool is None else policy.connection_pool.value
-    protocol = _protocol(port.protocol, pool, originates=upstream_tls.is_originated(policy.tls))
-    tls = upstream_tls.originate(policy.tls, view, protocol)
+    upgrades = port.protocol is PortProtocol.HTTP and mesh.upgrades_to_http2(world)
+    protocol = _protocol(port.protocol, pool, originates=upstream_tls.is_originated(policy.tls), upgrades=upgrades)
+    tls = upstream_tls.originate(world, policy.tls, view, protocol)
     found: tuple[LocalityEndpoints, ...] = ()
     problems = [
         *_of_service(world, viewer, view),
@@ -99,8 +101,9 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
             protocol=protocol,
             origin=tuple(origin),
             localities=found,
+            dns_refresh_rate=_dns_refresh_rate(world, discovery),
             load_balancer=_load_balancer(policy),
-            connection_pool=_connection_pool(policy, protocol),
+            connection_pool=_connection_pool(world, policy, protocol),
             outlier_detection=_outlier_detection(policy),
             tls=tls.value,
             proxy_protocol_version=None
@@ -205,17 +208,22 @@ def _first(groups: tuple[LocalityEndpoints, ...]) -> tuple[LocalityEndpoints, ..
 # --- Protocol ---------------------------------------------------------------------------------------------------------
 
 
-def _protocol(port: PortProtocol, pool: models.ConnectionPoolSettings | None, *, originates: bool) -> UpstreamProtocol:
+def _protocol(
+    port: PortProtocol, pool: models.ConnectionPoolSettings | None, *, originates: bool, upgrades: bool
+) -> UpstreamProtocol:
+    """What is spoken; `upgrades`: HTTP/2 unless the settings say otherwise."""
     protocol = _PROTOCOLS[port]
     if originates and port in (PortProtocol.HTTPS, PortProtocol.TLS):
         # The port says what arrives at the service; the proxy makes that TLS itself, out of requests.
         protocol = UpstreamProtocol.HTTP1
-    http = None if pool is None else pool.http
-    if http is None or protocol is UpstreamProtocol.TCP:
+    http = (pool.http if pool is not None else None) or models.HTTPSettings()
+    if protocol is UpstreamProtocol.TCP:
         return protocol
     if http.use_client_protocol:
         return UpstreamProtocol.DOWNSTREAM
-    return UpstreamProtocol.HTTP2 if http.h2_upgrade_policy is models.H2UpgradePolicy.UPGRADE else protocol
+    if http.h2_upgrade_policy is not models.H2UpgradePolicy.DEFAULT:
+        upgrades = http.h2_upgrade_policy is models.H2UpgradePolicy.UPGRADE
+    return UpstreamProtocol.HTTP2 if upgrades else protocol
 
 
 # --- Load balancing ---------------------------------------------------------------------------------------------------
@@ -252,18 +260,24 @@ def _algorithm(settings: models.LoadBalancerSettings) -> LoadBalancing:
 # --- Connections ------------------------------------------------------------------------------------------------------
 
 
-def _connection_pool(policy: Policy, protocol: UpstreamProtocol) -> ConnectionPool:
+def _dns_refresh_rate(world: World, discovery: Discovery) -> int:
+    rate = None if discovery is Discovery.ASSIGNED else mesh.dns_refresh_rate(world)
+    return _DEFAULT_REFRESH_RATE if rate is None else rate
+
+
+def _connection_pool(world: World, policy: Policy, protocol: UpstreamProtocol) -> ConnectionPool:
     pool = None if policy.connection_pool is None else policy.connection_pool.value
     budget = None if policy.retry_budget is None else policy.retry_budget.value
     tcp = (pool.tcp if pool is not None else None) or models.TCPSettings()
     http = (pool.http if pool is not None else None) or models.HTTPSettings()
-    keepalive = tcp.tcp_keepalive
+    keepalive = mesh.tcp_keepalive(world) if tcp.tcp_keepalive is None else tcp.tcp_keepalive
+    connect_timeout = mesh.connect_timeout(world) if tcp.connect_timeout is None else tcp.connect_timeout
     idle_timeouts = [http.idle_timeout, tcp.idle_timeout]
     if protocol is UpstreamProtocol.TCP:
         idle_timeouts.reverse()
     return ConnectionPool(
         max_connections=tcp.max_connections or None,
-        connect_timeout=_DEFAULTS.connect_timeout if tcp.connect_timeout is None else tcp.connect_timeout,
+        connect_timeout=_DEFAULTS.connect_timeout if connect_timeout is None else connect_timeout,
         keepalive=None
         if keepalive is None
         else TcpKeepalive(keepalive.probes or None, keepalive.time or None, keepalive.interval or None),

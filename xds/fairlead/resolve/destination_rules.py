@@ -24,13 +24,10 @@ from fairlead.models.istio.destination_rule import (
     TunnelSettings,
 )
 from fairlead.problems import FieldPath, ObjectKey, Problem, warning
-from fairlead.resolve import services
+from fairlead.resolve import mesh, services
 from fairlead.resolve.istio.references import visibility
 from fairlead.resolve.scope import Labels, Viewer
 from fairlead.world import ObjectName, World
-
-ROOT_NAMESPACE = "istio-system"
-"""Rules of this namespace hold for services that have none of their own."""
 
 T = TypeVar("T")
 
@@ -158,7 +155,7 @@ def rule(world: World, viewer: Viewer, host: str) -> Rule:
     merged: list[DestinationRule] = []
     others: list[DestinationRule] = []
     for item in candidates:
-        (merged if _audience(item) == _audience(candidates[0]) else others).append(item)
+        (merged if _audience(world, item) == _audience(world, candidates[0]) else others).append(item)
     problems = [
         warning(
             "rule-without-effect",
@@ -213,13 +210,14 @@ class _Merger:
             self.subset_policies[subset.name] = Located(subset.traffic_policy, key, (*path, "trafficPolicy"))
 
 
-def _audience(item: DestinationRule) -> tuple[frozenset[str], Labels]:
+def _audience(world: World, item: DestinationRule) -> tuple[frozenset[str], Labels]:
     """Whom a rule is for: the namespaces that see it, and the labels of workloads."""
-    return _export_set(item), _selected(item)
+    return _export_set(world, item), _selected(item)
 
 
-def _export_set(item: DestinationRule) -> frozenset[str]:
-    names = frozenset(item.metadata.namespace if name == "." else name for name in item.spec.export_to)
+def _export_set(world: World, item: DestinationRule) -> frozenset[str]:
+    exported = mesh.destination_rule_export(world, item.spec.export_to)
+    names = frozenset(item.metadata.namespace if name == "." else name for name in exported)
     return frozenset("*") if not names or "*" in names else names
 
 
@@ -231,9 +229,9 @@ def _candidates(world: World, viewer: Viewer, service_namespace: str, host: str)
 
     Those for some workloads of the viewer's namespace, it among them, come before those for all.
     """
-    namespace = viewer.namespace
-    levels = [(namespace, False), (service_namespace, False), (ROOT_NAMESPACE, False)]
-    if namespace == ROOT_NAMESPACE:
+    namespace, root = viewer.namespace, mesh.root_namespace(world)
+    levels = [(namespace, False), (service_namespace, False), (root, False)]
+    if namespace == root:
         # What it exports comes after what the service's namespace says, so that only its private rules go first.
         levels[0] = (namespace, True)
     groups = _covering(world, host)
@@ -241,21 +239,22 @@ def _candidates(world: World, viewer: Viewer, service_namespace: str, host: str)
     for owner, private in levels:
         for group in groups:
             found = [collection.get(name) for name in group if name.namespace == owner]
-            valid = [item for item in found if item is not None and _holds(item, viewer, private=private)]
+            valid = [item for item in found if item is not None and _holds(world, item, viewer, private=private)]
             selective = [item for item in valid if item.spec.workload_selector is not None]
             if valid:
                 return tuple(sorted(selective or valid, key=services.age))
     return ()
 
 
-def _holds(item: DestinationRule, viewer: Viewer, *, private: bool) -> bool:
+def _holds(world: World, item: DestinationRule, viewer: Viewer, *, private: bool) -> bool:
     """Whether a rule is for the viewer; all of its own namespace are, whatever they are exported to."""
     owner = item.metadata.namespace
     if item.spec.workload_selector is not None:
         return owner == viewer.namespace and _selected(item) <= viewer.labels
     if private:
-        return _export_set(item) == {owner}
-    return owner == viewer.namespace or visibility(item.spec.export_to, owner, viewer.namespace) is not None
+        return _export_set(world, item) == {owner}
+    exported = mesh.destination_rule_export(world, item.spec.export_to)
+    return owner == viewer.namespace or visibility(exported, owner, viewer.namespace) is not None
 
 
 def _selected(item: DestinationRule) -> Labels:

@@ -20,7 +20,7 @@ from fairlead.models import core
 from fairlead.models.istio.service_entry import Resolution, ServiceEntry
 from fairlead.models.istio.workload_entry import WorkloadEntry, WorkloadEntrySpec
 from fairlead.problems import FieldPath, ObjectKey, Problem, warning
-from fairlead.resolve import destination_rules, hosts, localities, services
+from fairlead.resolve import destination_rules, hosts, localities, mesh, services
 from fairlead.resolve.localities import LocalityRules, Member
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Labels, Locality, Viewer
@@ -71,6 +71,8 @@ def locality_rules(world: World, viewer: Viewer, backend: Backend) -> LocalityRu
         preferred = _DISTRIBUTIONS.get(view.traffic_distribution, ()) if view is not None else ()
         if preferred:
             return LocalityRules(prioritised=True, labels=tuple((label, None) for label in preferred))
+        setting = mesh.locality_setting(world)
+    if setting is None:
         return LocalityRules(prioritised=policy.outlier_detection is not None)
     if setting.enabled is False:
         return LocalityRules()

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fairlead.derive import derived, derived_map
-from fairlead.intent import FilterChain, HttpConnections, Listener, TcpConnections
+from fairlead.intent import AccessLog, FilterChain, HttpConnections, Listener
 from fairlead.problems import ObjectKey, Problem, error, warning
-from fairlead.resolve import credentials
+from fairlead.resolve import credentials, mesh
 from fairlead.resolve.dialect import ConnectionRoute, Server, ServerProtocol, listening_port, route_table
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
@@ -89,6 +89,8 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         filter_chains=tuple(chains),
         origin=_keys(key for chain in chains for key in chain.origin),
         wildcard=not bind,
+        proxy_protocol=mesh.proxy_protocol(world),
+        access_log=mesh.listener_log(world),
     )
     return Outcome(found, tuple(problems))
 
@@ -208,6 +210,8 @@ def _plaintext_chains(world: World, selection: Selection, listener: str) -> Outc
             route_table=table,
             stat_prefix=f"outbound_{listener}",
             grpc_web=any(server.grpc_web for server in servers),
+            options=mesh.http_options(world),
+            access_log=mesh.access_log(world),
         ),
         origin=_keys(server.declared_by for server in servers),
     )
@@ -227,6 +231,8 @@ def _tls_chains(world: World, selection: Selection, server: Server) -> Outcome[t
             route_table=server.route_table,
             stat_prefix=server.stat_prefix or f"outbound_{address.listener}",
             grpc_web=server.grpc_web,
+            options=mesh.http_options(world),
+            access_log=mesh.access_log(world),
         ),
         origin=(server.declared_by,),
     )
@@ -238,7 +244,7 @@ def _connection_chains(world: World, selection: Selection, server: Server) -> Ou
     problems: list[Problem] = []
     for dialect in DIALECTS:
         outcome = dialect.connection_routes(world, selection, server)
-        chains.extend(_connection_chain(server, route) for route in outcome.value)
+        chains.extend(_connection_chain(server, route, mesh.access_log(world)) for route in outcome.value)
         problems.extend(outcome.problems)
     if not chains:
         message = f"server {server.name} accepts no connections, since no route says where they go"
@@ -246,15 +252,14 @@ def _connection_chains(world: World, selection: Selection, server: Server) -> Ou
     return Outcome(tuple(chains), tuple(problems))
 
 
-def _connection_chain(server: Server, route: ConnectionRoute) -> FilterChain:
-    connections: TcpConnections = route.connections
+def _connection_chain(server: Server, route: ConnectionRoute, log: AccessLog | None) -> FilterChain:
     names = route.server_names or _server_names(server)
     name = f"{server.protocol.value}.{server.port}.{server.name}.{server.gateway.name}.{server.gateway.namespace}"
     return FilterChain(
         name=".".join((name, *route.server_names[:1])),
         server_names=() if server.protocol is ServerProtocol.TCP else names,
         tls=server.tls,
-        connections=connections,
+        connections=replace(route.connections, access_log=log),
         origin=_keys((server.declared_by, *route.origin)),
         passthrough=server.protocol is ServerProtocol.TLS_PASSTHROUGH,
     )

@@ -14,6 +14,7 @@ from fairlead.models import core
 from fairlead.models.base import KubernetesObject
 from fairlead.models.istio.service_entry import Resolution, ServiceEntry
 from fairlead.problems import ObjectKey
+from fairlead.resolve import mesh
 from fairlead.resolve.istio.references import visibility
 from fairlead.world import ObjectName, World
 
@@ -153,14 +154,16 @@ def claimants(world: World, namespace: str, host: str) -> tuple[ObjectKey, ...]:
     found = []
     service_name = service_of(host)
     service = world.objects(core.Service).get(service_name) if service_name is not None else None
-    if service is not None and _service_is_visible(service, namespace):
+    if service is not None and _service_is_visible(world, service, namespace):
         found.append(service.key)
     collection = world.objects(ServiceEntry)
     entries = (collection.get(name) for name in entries_by_host(world).get(host) or ())
     visible = [
         entry
         for entry in entries
-        if entry is not None and visibility(entry.spec.export_to, entry.metadata.namespace, namespace) is not None
+        if entry is not None
+        and visibility(mesh.service_export(world, entry.spec.export_to), entry.metadata.namespace, namespace)
+        is not None
     ]
     found += [entry.key for entry in sorted(visible, key=age)]
     return tuple(found)
@@ -173,10 +176,10 @@ def service_of(host: str) -> ObjectName | None:
     return ObjectName(namespace, name) if domain == CLUSTER_DOMAIN else None
 
 
-def _service_is_visible(service: core.Service, namespace: str) -> bool:
+def _service_is_visible(world: World, service: core.Service, namespace: str) -> bool:
     export_to = service.metadata.annotations.get("networking.istio.io/exportTo", "")
-    names = [name.strip() for name in export_to.split(",") if name.strip()]
-    return visibility(names, service.metadata.namespace, namespace) is not None
+    names = tuple(name.strip() for name in export_to.split(",") if name.strip())
+    return visibility(mesh.service_export(world, names), service.metadata.namespace, namespace) is not None
 
 
 def _service_entries(world: World) -> Input[ObjectName, ServiceEntry]:

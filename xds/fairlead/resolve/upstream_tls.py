@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from fairlead.intent import KeyPairFiles, TlsOrigination, UpstreamProtocol, Validation
 from fairlead.models.istio.destination_rule import ClientTLSMode, ClientTLSSettings
 from fairlead.problems import Problem, error
-from fairlead.resolve import credentials
+from fairlead.resolve import credentials, mesh
 from fairlead.resolve.destination_rules import Located
+from fairlead.resolve.istio.server_tls import parameters
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.services import ServiceView
+from fairlead.world import World
 
 _SYSTEM = "system"
 """Value of `caCertificates` that means the CA certificates of the proxy's host."""
@@ -21,7 +23,7 @@ def is_originated(tls: Located[ClientTLSSettings] | None) -> bool:
 
 
 def originate(
-    tls: Located[ClientTLSSettings] | None, view: ServiceView, protocol: UpstreamProtocol
+    world: World, tls: Located[ClientTLSSettings] | None, view: ServiceView, protocol: UpstreamProtocol
 ) -> Outcome[TlsOrigination | None]:
     """How TLS is spoken to the endpoints of a service; `protocol` is what is spoken inside.
 
@@ -51,6 +53,7 @@ def originate(
             subject_alternative_names=names,
         ),
         match_request_host=not (unchecked or names or settings.sni) and protocol is not UpstreamProtocol.TCP,
+        parameters=parameters(None, mesh.tls_defaults(world)),
         alpn=(_HTTP2_ALPN,) if protocol is UpstreamProtocol.HTTP2 else (),
     )
     return Outcome(origination, tuple(_of_names(tls, protocol)))

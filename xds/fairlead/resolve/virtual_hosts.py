@@ -9,6 +9,7 @@ from typing import Any
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.intent import VirtualHost
 from fairlead.problems import ObjectKey
+from fairlead.resolve import mesh
 from fairlead.resolve.dialect import Dialect, Server, VirtualHostKey, route_table
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.listeners import served_servers
@@ -110,6 +111,8 @@ def virtual_hosts(world: World, selection: Selection, key: VirtualHostKey) -> Ou
         routes=routes,
         origin=origin,
         require_tls=require_tls,
+        attempt_count=mesh.attempt_count(world),
+        forwarded_host=mesh.forwarded_host(world),
     )
     return Outcome(host, tuple(problem for outcome in outcomes for problem in outcome.problems))
 

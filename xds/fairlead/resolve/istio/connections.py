@@ -68,7 +68,7 @@ def _in_order(world: World, selection: Selection, names: Iterable[ObjectName]) -
     found = []
     for name in names:
         virtual_service = world.objects(VirtualService).get(name)
-        order = None if virtual_service is None else precedence(virtual_service, selection.namespace)
+        order = None if virtual_service is None else precedence(world, virtual_service, selection.namespace)
         if virtual_service is not None and order is not None:
             found.append((order, virtual_service))
     return [virtual_service for _, virtual_service in sorted(found, key=lambda item: item[0])]

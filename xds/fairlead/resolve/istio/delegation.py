@@ -16,7 +16,7 @@ from fairlead.models.istio.virtual_service import (
     VirtualService,
 )
 from fairlead.problems import FieldPath, ObjectKey
-from fairlead.resolve import services
+from fairlead.resolve import mesh, services
 from fairlead.resolve.istio.references import MESH, gateway_name, virtual_service_key, visibility
 from fairlead.resolve.istio.source import Source
 from fairlead.world import ObjectName
@@ -68,7 +68,8 @@ def _delegated(source: Source, name: ObjectName, root: HTTPRoute, path: FieldPat
         message = f"the route is left out, since there is no {key} to delegate to"
         source.error("unknown-delegate", message, (*path, "delegate"))
         return
-    if visibility(delegate.spec.export_to, delegate_name.namespace, name.namespace) is None:
+    exported = mesh.virtual_service_export(source.world, delegate.spec.export_to)
+    if visibility(exported, delegate_name.namespace, name.namespace) is None:
         message = f"the route is left out, since {key} is not exported to namespace {name.namespace}"
         source.error("unknown-delegate", message, (*path, "delegate"), f"add {name.namespace} to its exportTo")
         return

@@ -4,6 +4,7 @@ from typing import Any
 
 from fairlead.derive import Collection
 from fairlead.problems import Problem
+from fairlead.resolve import mesh
 from fairlead.resolve.istio import gateways, sidecars, virtual_services
 from fairlead.resolve.istio.connections import connection_routes
 from fairlead.resolve.istio.gateways import selectors, servers
@@ -14,5 +15,5 @@ __all__ = ["connection_routes", "host_routes", "labels", "reviews", "selectors",
 
 
 def reviews(world: World) -> tuple[Collection[Any, tuple[Problem, ...]], ...]:
-    """What is wrong with Gateways, VirtualServices and Sidecars, whatever the proxy."""
-    return gateways.reviews(world), virtual_services.reviews(world), sidecars.reviews(world)
+    """What is wrong with the MeshConfig, Gateways, VirtualServices and Sidecars, whatever the proxy."""
+    return mesh.reviews(world), gateways.reviews(world), virtual_services.reviews(world), sidecars.reviews(world)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.models.istio.gateway import Gateway, ServerTLSMode
 from fairlead.models.istio.gateway import Server as DeclaredServer
+from fairlead.models.istio.mesh_config import TLSConfig
 from fairlead.problems import FieldPath, Problem
+from fairlead.resolve import mesh
 from fairlead.resolve.dialect import Server, ServerProtocol
 from fairlead.resolve.istio.server_tls import obstacles, termination
 from fairlead.resolve.outcome import Outcome
@@ -79,7 +81,7 @@ def translations(world: World, name: ObjectName) -> Outcome[tuple[GatewayServer,
         protocol = _protocol(declared)
         reasons = obstacles(declared.tls, gateway.key, (*path, "tls")) if declared.tls is not None else ()
         if protocol is not None and not reasons:
-            server = _server(gateway, declared, path, protocol)
+            server = _server(gateway, declared, path, protocol, mesh.tls_defaults(world))
             found.append(GatewayServer(server, _hosts_by_namespace(declared.hosts, gateway.metadata.namespace)))
         else:
             problems.extend(reasons)
@@ -107,10 +109,12 @@ def _protocol(declared: DeclaredServer) -> ServerProtocol | None:
     return ServerProtocol.HTTPS if name == "HTTPS" else ServerProtocol.TLS
 
 
-def _server(gateway: Gateway, declared: DeclaredServer, path: FieldPath, protocol: ServerProtocol) -> Server:
+def _server(
+    gateway: Gateway, declared: DeclaredServer, path: FieldPath, protocol: ServerProtocol, defaults: TLSConfig
+) -> Server:
     tls = None
     if declared.tls is not None and protocol in (ServerProtocol.HTTPS, ServerProtocol.TLS):
-        tls = termination(declared.tls, http=protocol is ServerProtocol.HTTPS)
+        tls = termination(declared.tls, defaults, http=protocol is ServerProtocol.HTTPS)
     # What would bind the wildcard address anyway shares the listener, and the bind address of its proxies.
     bind = "" if declared.bind == "0.0.0.0" else declared.bind
     port = declared.port

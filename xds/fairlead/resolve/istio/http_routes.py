@@ -22,7 +22,7 @@ from fairlead.intent import (
 )
 from fairlead.models.istio import virtual_service as model
 from fairlead.problems import FieldPath
-from fairlead.resolve import clusters
+from fairlead.resolve import clusters, mesh
 from fairlead.resolve.istio import policies
 from fairlead.resolve.istio.delegation import WrittenRoute, written_routes
 from fairlead.resolve.istio.destinations import backend
@@ -149,12 +149,13 @@ def _direct_response(response: model.HTTPDirectResponse) -> DirectResponse:
 
 def _forward(route: model.HTTPRoute, host: str, source: Source, path: FieldPath) -> Forward:
     rewrite = route.rewrite
+    retries = route.retries if route.retries is not None else mesh.retry_policy(source.world)
     destinations = tuple(_destinations(route, source, path))
     hash_keys = _hash_keys([found.backend for found in destinations if found.backend is not None], source)
     return Forward(
         destinations=destinations,
         timeout=route.timeout or None,
-        retry=policies.retry(route.retries, sticky=bool(hash_keys)),
+        retry=policies.retry(retries, sticky=bool(hash_keys)),
         path_rewrite=_path_rewrite(rewrite) if rewrite is not None else None,
         host=(rewrite.authority if rewrite is not None else "") or host,
         mirrors=tuple(_mirrors(route, source, path)),

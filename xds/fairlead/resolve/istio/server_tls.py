@@ -2,6 +2,7 @@
 
 from fairlead.intent import ClientCertificates, TlsParameters, TlsTermination, TlsVersion, Validation
 from fairlead.models.istio.gateway import CIPHER_SUITES, ECDH_CURVES, ServerTLSMode, ServerTLSSettings, TLSProtocol
+from fairlead.models.istio.mesh_config import TLSConfig
 from fairlead.problems import FieldPath, ObjectKey, Problem, error
 
 CLIENT_CERTIFICATES = {
@@ -29,8 +30,11 @@ _FILES = {
 _SCHEMES = frozenset({"kubernetes", "kubernetes-gateway", "configmap"})
 
 
-def termination(tls: ServerTLSSettings, *, http: bool) -> TlsTermination:
-    """What a server does that has one of the modes of `CLIENT_CERTIFICATES` and none of the `obstacles`."""
+def termination(tls: ServerTLSSettings, defaults: TLSConfig, *, http: bool) -> TlsTermination:
+    """What a server does that has one of the modes of `CLIENT_CERTIFICATES` and none of the `obstacles`.
+
+    `defaults` are the mesh's, for what the server does not say.
+    """
     credentials = tls.credential_names or (tls.credential_name,)
     clients = CLIENT_CERTIFICATES[tls.mode]
     validation = None
@@ -46,16 +50,26 @@ def termination(tls: ServerTLSSettings, *, http: bool) -> TlsTermination:
         credentials=tuple(_secret(name) for name in credentials),
         client_certificates=clients,
         validation=validation,
-        parameters=TlsParameters(
-            minimum=_VERSIONS[tls.min_protocol_version],
-            maximum=_VERSIONS[tls.max_protocol_version],
-            # One name that it does not know makes Envoy refuse the listener.
-            cipher_suites=tuple(dict.fromkeys(name for name in tls.cipher_suites if name in CIPHER_SUITES)),
-            ecdh_curves=tuple(dict.fromkeys(name for name in tls.ecdh_curves if name in ECDH_CURVES)),
-        ),
+        parameters=parameters(tls, defaults),
         # Bytes that are passed on may be of any protocol, so that nothing can be promised for them.
         alpn=("h2", "http/1.1") if http else (),
     )
+
+
+def parameters(tls: ServerTLSSettings | None, defaults: TLSConfig) -> TlsParameters:
+    """Limits of the handshake; None stands for settings that have none."""
+    given = tls if tls is not None else ServerTLSSettings()
+    return TlsParameters(
+        minimum=_VERSIONS[given.min_protocol_version] or _VERSIONS[defaults.min_protocol_version],
+        maximum=_VERSIONS[given.max_protocol_version],
+        # One name that it does not know makes Envoy refuse the listener.
+        cipher_suites=_known(given.cipher_suites, CIPHER_SUITES) or _known(defaults.cipher_suites, CIPHER_SUITES),
+        ecdh_curves=_known(given.ecdh_curves, ECDH_CURVES) or _known(defaults.ecdh_curves, ECDH_CURVES),
+    )
+
+
+def _known(names: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for name in names if name in known))
 
 
 def obstacles(tls: ServerTLSSettings, key: ObjectKey, path: FieldPath) -> tuple[Problem, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.models.istio.virtual_service import VirtualService
 from fairlead.problems import Problem, warning
-from fairlead.resolve import services
+from fairlead.resolve import mesh, services
 from fairlead.resolve.dialect import HostRoutes, ServerProtocol, VirtualHostKey, route_table
 from fairlead.resolve.hosts import intersect
 from fairlead.resolve.istio.gateways import GatewayServer, gateway_servers, selector
@@ -49,9 +49,10 @@ def _virtual_services(world: World) -> Collection[ObjectName, VirtualService]:
     return world.objects(VirtualService)
 
 
-def precedence(virtual_service: VirtualService, viewer: str) -> Precedence | None:
+def precedence(world: World, virtual_service: VirtualService, viewer: str) -> Precedence | None:
     """The order in which Istio lists VirtualServices for proxies of a namespace; None when they do not see it."""
-    seen = visibility(virtual_service.spec.export_to, virtual_service.metadata.namespace, viewer)
+    exported = mesh.virtual_service_export(world, virtual_service.spec.export_to)
+    seen = visibility(exported, virtual_service.metadata.namespace, viewer)
     return None if seen is None else (seen, *services.age(virtual_service))
 
 
@@ -105,7 +106,7 @@ def bindings(world: World, selection: Selection, name: ObjectName) -> Binding | 
     virtual_service = world.objects(VirtualService).get(name)
     if virtual_service is None:
         return None
-    order = precedence(virtual_service, selection.namespace)
+    order = precedence(world, virtual_service, selection.namespace)
     if order is None:
         return None
     met: dict[VirtualHostKey, list[GatewayServer]] = {}

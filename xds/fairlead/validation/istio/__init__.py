@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fairlead.models.base import KubernetesObject
+from fairlead.models.core import ConfigMap
 from fairlead.models.istio.destination_rule import DestinationRule
 from fairlead.models.istio.gateway import Gateway
 from fairlead.models.istio.service_entry import ServiceEntry
@@ -14,6 +15,7 @@ from fairlead.models.istio.workload_entry import WorkloadEntry
 from fairlead.problems import Problem
 from fairlead.validation.istio.destination_rule import destination_rule
 from fairlead.validation.istio.gateway import gateway
+from fairlead.validation.istio.mesh_config import config_map
 from fairlead.validation.istio.service_entry import service_entry
 from fairlead.validation.istio.sidecar import sidecar
 from fairlead.validation.istio.unsupported import unsupported
@@ -23,6 +25,7 @@ from fairlead.validation.istio.workload_entry import workload_entry
 _Rules = Callable[[Any], Iterable[Problem]]
 
 _OF_KINDS: dict[type[KubernetesObject], _Rules] = {
+    ConfigMap: config_map,
     DestinationRule: destination_rule,
     Gateway: gateway,
     ServiceEntry: service_entry,

@@ -85,7 +85,7 @@ def http_route(route: HTTPRoute, path: FieldPath, spec: VirtualServiceSpec) -> I
     yield from _authority(route.rewrite, route.headers, path)
     yield from checks.duration(route.timeout, (*path, "timeout"))
     if route.retries is not None:
-        yield from _retries(route.retries, (*path, "retries"))
+        yield from retry_policy(route.retries, (*path, "retries"))
     if route.fault is not None:
         yield from _fault(route.fault, (*path, "fault"))
     yield from _mirrors(route, path)
@@ -209,7 +209,8 @@ def _authority(rewrite: HTTPRewrite | None, changes: Headers | None, path: Field
         yield error("conflicting-fields", message, path=place, hint="keep one of the places")
 
 
-def _retries(retries: HTTPRetry, path: FieldPath) -> Iterator[Problem]:
+def retry_policy(retries: HTTPRetry, path: FieldPath) -> Iterator[Problem]:
+    """When requests are sent again."""
     yield from checks.not_negative(retries.attempts, (*path, "attempts"))
     if retries.attempts == 0 and retries != HTTPRetry():
         message = "attempts is 0, which turns retries off, but the retries have other settings"

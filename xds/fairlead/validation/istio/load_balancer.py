@@ -34,7 +34,7 @@ def load_balancer(settings: LoadBalancerSettings, path: FieldPath) -> Iterator[P
     if settings.consistent_hash is not None:
         yield from _consistent_hash(settings.consistent_hash, (*path, "consistentHash"))
     if settings.locality_lb_setting is not None:
-        yield from _locality(settings.locality_lb_setting, (*path, "localityLbSetting"))
+        yield from locality(settings.locality_lb_setting, (*path, "localityLbSetting"))
     yield from _warmups(settings, path)
 
 
@@ -107,7 +107,8 @@ def _is_prime(number: int) -> bool:
     return number > 1 and all(number % factor for factor in range(2, math.isqrt(number) + 1))
 
 
-def _locality(settings: LocalityLoadBalancerSetting, path: FieldPath) -> Iterator[Problem]:
+def locality(settings: LocalityLoadBalancerSetting, path: FieldPath) -> Iterator[Problem]:
+    """Preferences among localities."""
     if settings.distribute and settings.failover:
         message = "distribute and failover exclude each other"
         yield error("conflicting-fields", message, path=(*path, "failover"), hint="keep one of them")

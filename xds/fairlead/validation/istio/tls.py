@@ -34,8 +34,8 @@ def credential_fields(tls: ServerTLSSettings) -> list[str]:
 def server_tls(tls: ServerTLSSettings, path: FieldPath) -> Iterator[Problem]:
     """TLS of a server, whatever protocol its port has."""
     yield from _versions(tls, path)
-    yield from _known_names(tls.cipher_suites, "cipher suite", (*path, "cipherSuites"))
-    yield from _known_names(tls.ecdh_curves, "curve", (*path, "ecdhCurves"))
+    yield from known_names(tls.cipher_suites, "cipher suite", (*path, "cipherSuites"))
+    yield from known_names(tls.ecdh_curves, "curve", (*path, "ecdhCurves"))
     if tls.mode in _TERMINATING:
         yield from _key_pairs(tls, path)
         yield from _trust(tls, path)
@@ -66,7 +66,8 @@ def _versions(tls: ServerTLSSettings, path: FieldPath) -> Iterator[Problem]:
         yield warning("weak-tls-version", message, path=(*path, "minProtocolVersion"), hint=hint)
 
 
-def _known_names(names: tuple[str, ...], what: str, path: FieldPath) -> Iterator[Problem]:
+def known_names(names: tuple[str, ...], what: str, path: FieldPath) -> Iterator[Problem]:
+    """Names of cipher suites or curves, of which those that Envoy does not know are left out."""
     known = CIPHER_SUITES if what == "cipher suite" else ECDH_CURVES
     for index, name in enumerate(names):
         # OpenSSL's operators and BoringSSL's groups, as in `[A|B]`, are Envoy's to judge.

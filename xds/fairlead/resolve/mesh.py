@@ -1,0 +1,228 @@
+"""Settings of the whole mesh, from the MeshConfig.
+
+Each setting is a derived value of its own, so that a change of one recomputes only what depends on it.
+"""
+
+import json
+from typing import Any
+
+from fairlead.derive import derived, derived_map
+from fairlead.intent import (
+    AccessLog,
+    ForwardedCertificate,
+    HttpOptions,
+    Nanoseconds,
+    PathNormalization,
+)
+from fairlead.models.core import ConfigMap
+from fairlead.models.istio import destination_rule as models
+from fairlead.models.istio.mesh_config import (
+    CONFIG_MAP_NAME,
+    CONFIG_MAP_NAMESPACE,
+    AccessLogEncoding,
+    MeshConfig,
+    NormalizationType,
+    TLSConfig,
+)
+from fairlead.models.istio.proxy_config import ForwardClientCertDetails, ProxyConfig, ProxyHeaders
+from fairlead.models.istio.virtual_service import HTTPRetry
+from fairlead.problems import Problem
+from fairlead.resolve.outcome import Outcome
+from fairlead.validation.istio.log_format import DEFAULT_JSON, DEFAULT_TEXT
+from fairlead.validation.istio.mesh_config import mesh_config
+from fairlead.world import ObjectName, World
+
+_NAME = ObjectName(CONFIG_MAP_NAMESPACE, CONFIG_MAP_NAME)
+
+
+@derived
+def _read(world: World) -> Outcome[MeshConfig]:
+    found = world.objects(ConfigMap).get(_NAME)
+    return Outcome(MeshConfig()) if found is None else Outcome(*mesh_config(found))
+
+
+@derived
+def _setting(world: World, field: str) -> Any:
+    return getattr(_read(world).value, field)
+
+
+@derived
+def _names(world: World) -> frozenset[ObjectName]:
+    return frozenset() if world.objects(ConfigMap).get(_NAME) is None else frozenset({_NAME})
+
+
+@derived_map(_names)
+def reviews(world: World, _name: ObjectName) -> tuple[Problem, ...] | None:
+    """What is wrong with the fields of the MeshConfig."""
+    return _read(world).problems or None
+
+
+# --- Who sees what ----------------------------------------------------------------------------------------------------
+
+
+def root_namespace(world: World) -> str:
+    """The namespace whose objects hold for all others."""
+    found: str = _setting(world, "root_namespace")
+    return found
+
+
+def service_export(world: World, export_to: tuple[str, ...]) -> tuple[str, ...]:
+    """Namespaces that see a Service or ServiceEntry that is exported to these."""
+    return export_to or _setting(world, "default_service_export_to")
+
+
+def virtual_service_export(world: World, export_to: tuple[str, ...]) -> tuple[str, ...]:
+    """Namespaces that see a VirtualService that is exported to these."""
+    return export_to or _setting(world, "default_virtual_service_export_to")
+
+
+def destination_rule_export(world: World, export_to: tuple[str, ...]) -> tuple[str, ...]:
+    """Namespaces that see a DestinationRule that is exported to these."""
+    return export_to or _setting(world, "default_destination_rule_export_to")
+
+
+# --- Listeners --------------------------------------------------------------------------------------------------------
+
+
+@derived
+def access_log(world: World) -> AccessLog | None:
+    """The access log of requests and connections; None when there is none."""
+    file: str = _setting(world, "access_log_file")
+    if not file:
+        return None
+    written: str = _setting(world, "access_log_format")
+    if _setting(world, "access_log_encoding") is AccessLogEncoding.JSON:
+        # Made anew, so that spaces that mean nothing change no listener.
+        return AccessLog(file, json.dumps(json.loads(written) if written else DEFAULT_JSON), is_json=True)
+    written = written or DEFAULT_TEXT
+    return AccessLog(file, written if written.endswith("\n") else f"{written}\n")
+
+
+@derived
+def listener_log(world: World) -> AccessLog | None:
+    """The access log of connections that no filter chain takes; None when there is none."""
+    return None if _setting(world, "disable_envoy_listener_log") else access_log(world)
+
+
+_NORMALIZATIONS = {
+    NormalizationType.NONE: PathNormalization.NONE,
+    NormalizationType.MERGE_SLASHES: PathNormalization.MERGE_SLASHES,
+    NormalizationType.DECODE_AND_MERGE_SLASHES: PathNormalization.DECODE_AND_MERGE_SLASHES,
+}
+_FORWARDED_CERTIFICATES = {
+    ForwardClientCertDetails.SANITIZE: ForwardedCertificate.SANITIZE,
+    ForwardClientCertDetails.FORWARD_ONLY: ForwardedCertificate.FORWARD_ONLY,
+    ForwardClientCertDetails.APPEND_FORWARD: ForwardedCertificate.APPEND_FORWARD,
+    ForwardClientCertDetails.SANITIZE_SET: ForwardedCertificate.SANITIZE_SET,
+    ForwardClientCertDetails.ALWAYS_FORWARD_ONLY: ForwardedCertificate.ALWAYS_FORWARD_ONLY,
+}
+_DEFAULTS = HttpOptions()
+
+
+def _proxy_config(world: World) -> ProxyConfig:
+    found: ProxyConfig = _setting(world, "default_config")
+    return found
+
+
+@derived
+def http_options(world: World) -> HttpOptions:
+    """How gateways treat HTTP, whatever the route."""
+    config = _proxy_config(world)
+    topology, headers = config.gateway_topology, config.proxy_headers
+    # What is said of headers goes before what is said of what stands in front.
+    certificate = headers.forwarded_client_cert
+    if certificate is ForwardClientCertDetails.UNDEFINED:
+        certificate = topology.forward_client_cert_details
+    debug, port = headers.envoy_debug_headers, headers.x_forwarded_port
+    return HttpOptions(
+        server_name=_server_name(headers),
+        trusted_hops=topology.num_trusted_proxies,
+        forwarded_certificate=_FORWARDED_CERTIFICATES.get(certificate, _DEFAULTS.forwarded_certificate),
+        certificate_details=_certificate_details(headers),
+        path_normalization=_NORMALIZATIONS.get(
+            _setting(world, "path_normalization").normalization, _DEFAULTS.path_normalization
+        ),
+        request_id=headers.request_id is None or not headers.request_id.disabled,
+        debug_headers=debug is None or not debug.disabled,
+        forwarded_port=port is not None and bool(port.enabled),
+    )
+
+
+def _server_name(headers: ProxyHeaders) -> str | None:
+    if headers.server is None:
+        return _DEFAULTS.server_name
+    return None if headers.server.disabled else headers.server.value or _DEFAULTS.server_name
+
+
+def _certificate_details(headers: ProxyHeaders) -> tuple[str, ...]:
+    chosen = headers.set_current_client_cert_details
+    if chosen is None:
+        return _DEFAULTS.certificate_details
+    return tuple(name for name in ("subject", "cert", "chain", "dns", "uri") if getattr(chosen, name))
+
+
+@derived
+def proxy_protocol(world: World) -> bool:
+    """Whether connections to gateways begin with a PROXY protocol header."""
+    return _proxy_config(world).gateway_topology.proxy_protocol is not None
+
+
+# --- Requests ---------------------------------------------------------------------------------------------------------
+
+
+@derived
+def attempt_count(world: World) -> bool:
+    """Whether services are told how often a request has been tried."""
+    header = _proxy_config(world).proxy_headers.attempt_count
+    return header is None or not header.disabled
+
+
+@derived
+def forwarded_host(world: World) -> bool:
+    """Whether services are told the host that was asked for, where it is replaced."""
+    header = _proxy_config(world).proxy_headers.x_forwarded_host
+    return header is not None and bool(header.enabled)
+
+
+def retry_policy(world: World) -> HTTPRetry | None:
+    """When requests are sent again whose route does not say it; None for Istio's own policy."""
+    found: HTTPRetry | None = _setting(world, "default_http_retry_policy")
+    return found
+
+
+# --- Clusters ---------------------------------------------------------------------------------------------------------
+
+
+def connect_timeout(world: World) -> Nanoseconds | None:
+    """How long to wait for a connection to a service; None for the default."""
+    found: int | None = _setting(world, "connect_timeout")
+    return found
+
+
+def tcp_keepalive(world: World) -> models.TcpKeepalive | None:
+    """Keep-alive probes of connections to services; None for none."""
+    found: models.TcpKeepalive | None = _setting(world, "tcp_keepalive")
+    return found
+
+
+def dns_refresh_rate(world: World) -> Nanoseconds | None:
+    """How often names of services are resolved; None for the default."""
+    found: int | None = _setting(world, "dns_refresh_rate")
+    return found
+
+
+def upgrades_to_http2(world: World) -> bool:
+    """Whether HTTP/2 is spoken with services whose ports say HTTP."""
+    return _setting(world, "h2_upgrade_policy") is models.H2UpgradePolicy.UPGRADE
+
+
+def locality_setting(world: World) -> models.LocalityLoadBalancerSetting | None:
+    """Preferences among localities for services that have none of their own."""
+    found: models.LocalityLoadBalancerSetting | None = _setting(world, "locality_lb_setting")
+    return found
+
+
+def tls_defaults(world: World) -> TLSConfig:
+    """Limits of handshakes where nothing else is said."""
+    found: TLSConfig = _setting(world, "tls_defaults")
+    return found
