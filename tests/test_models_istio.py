@@ -8,13 +8,16 @@ import msgspec
 import pytest
 import yaml
 from fairlead.models.base import Duration, KubernetesObject, Model
-from fairlead.models.decode import decode
+from fairlead.models.decode import decode, decode_leniently
 from fairlead.models.istio.destination_rule import DestinationRule
 from fairlead.models.istio.gateway import Gateway, ServerTLSMode
+from fairlead.models.istio.mesh_config import MeshConfig
+from fairlead.models.istio.proxy_config import ProxyConfig, ProxyHeaders
 from fairlead.models.istio.service_entry import Resolution, ServiceEntry
 from fairlead.models.istio.sidecar import CaptureMode, Sidecar
 from fairlead.models.istio.virtual_service import RedirectPortSelection, StringMatch, VirtualService
 from fairlead.models.istio.workload_entry import WorkloadEntry
+from fairlead.problems import Problem
 
 MANIFESTS = Path(__file__).parent / "manifests"
 KINDS = [Gateway, VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, Sidecar]
@@ -78,8 +81,30 @@ def test_every_field_is_read(kind: type[KubernetesObject]) -> None:
     } == {}
 
 
+def every_field_of_the_mesh() -> tuple[MeshConfig, tuple[Problem, ...]]:
+    data = yaml.safe_load((MANIFESTS / "mesh-config.yaml").read_text())
+    return decode_leniently(MeshConfig, data, ())
+
+
+def test_every_field_of_the_mesh_config_is_known() -> None:
+    found, problems = every_field_of_the_mesh()
+    assert {problem.code for problem in problems} == {"unsupported-field"}
+    models = [MeshConfig, ProxyConfig, ProxyHeaders]
+    assert sorted(str(problem.path[-1]) for problem in problems) == sorted(
+        name for model in models for name in model.unsupported
+    )
+    ours = [
+        model for model in map(type, structs(found)) if model.__module__.endswith((".mesh_config", ".proxy_config"))
+    ]
+    for struct in structs(found):
+        if type(struct) in ours:
+            unset = {field.encode_name for field in msgspec.structs.fields(struct) if is_default(struct, field)}
+            assert unset == set(), type(struct)
+
+
 def test_every_struct_is_read() -> None:
     read_structs = {type(struct) for kind in KINDS for struct in structs(every_field(kind))}
+    read_structs |= {type(struct) for struct in structs(every_field_of_the_mesh()[0])}
     ours = {model for model in Model.__subclasses__() if model.__module__.startswith("fairlead.models.istio.")}
     assert ours - read_structs == set()
 

@@ -15,6 +15,7 @@ import msgspec
 from fairlead.models.fields import Field, fields_of, spec_of
 from fairlead.models.istio.destination_rule import DestinationRule
 from fairlead.models.istio.gateway import Gateway
+from fairlead.models.istio.mesh_config import MeshConfig
 from fairlead.models.istio.service_entry import ServiceEntry
 from fairlead.models.istio.virtual_service import VirtualService
 from fairlead.models.istio.workload_entry import WorkloadEntry
@@ -25,6 +26,7 @@ PAGE = ROOT / "docs" / "istio.md"
 TESTS = ROOT / "tests"
 
 KINDS = {kind.kind: spec_of(kind) for kind in (Gateway, VirtualService, DestinationRule, WorkloadEntry, ServiceEntry)}
+KINDS["MeshConfig"] = Field(MeshConfig, "", "", "", MeshConfig)
 """In the order of the page; messages that several share are shown where they come first."""
 
 INTRODUCTION = """\
@@ -76,6 +78,10 @@ def _rows(kind: str, path: str, field: Field, shown: dict[type[msgspec.Struct], 
         yield from _rows(
             kind, f"{path}.{inner.name}{inner.many}" if path else f"{inner.name}{inner.many}", inner, shown
         )
+    for name, instead in sorted(field.model.unsupported.items()):
+        unread = Field(field.model, "", name, "", str)
+        why = Unsupported(instead or "it has no effect")
+        yield Row(f"{path}.{name}" if path else name, unread, why, "", is_leaf=True)
 
 
 def resolve(path: str) -> list[tuple[str, str]] | None:

@@ -56,7 +56,9 @@ class TLSConfig(Model, frozen=True, kw_only=True):
 
     min_protocol_version: TLSProtocol = TLSProtocol.TLS_AUTO
     ecdh_curves: tuple[str, ...] = ()
+    """Unknown ones are left out with a warning."""
     cipher_suites: tuple[str, ...] = ()
+    """Unknown ones are left out with a warning."""
 
 
 class MeshConfig(Model, frozen=True, kw_only=True):
@@ -106,19 +108,25 @@ class MeshConfig(Model, frozen=True, kw_only=True):
     """Envoy's format strings, or a JSON object of them; empty for Istio's own."""
     access_log_encoding: AccessLogEncoding = AccessLogEncoding.TEXT
     disable_envoy_listener_log: bool = False
+    """No log of the connections that no server takes."""
     connect_timeout: Duration | None = None
     """To services; absent for 10 s."""
     tcp_keepalive: TcpKeepalive | None = None
+    """Of connections to services whose DestinationRule has none."""
     default_http_retry_policy: HTTPRetry | None = None
+    """Of routes that have no `retries`."""
     locality_lb_setting: LocalityLoadBalancerSetting | None = None
+    """Of services whose DestinationRule has none."""
     dns_refresh_rate: Duration | None = None
     """Absent for 60 s."""
     h2_upgrade_policy: H2UpgradePolicy = msgspec.field(default=H2UpgradePolicy.DO_NOT_UPGRADE, name="h2UpgradePolicy")
     path_normalization: ProxyPathNormalization = ProxyPathNormalization()
     default_service_export_to: tuple[str, ...] = ()
-    """Empty for all namespaces, as are those below."""
+    """Of Services and ServiceEntries without `exportTo`; empty for all namespaces, as are those below."""
     default_virtual_service_export_to: tuple[str, ...] = ()
+    """Of VirtualServices without `exportTo`."""
     default_destination_rule_export_to: tuple[str, ...] = ()
+    """Of DestinationRules without `exportTo`."""
     discovery_selectors: tuple[LabelSelector, ...] = ()
     """Objects of namespaces that none of these selects are not there; empty for all namespaces."""
     tls_defaults: TLSConfig = TLSConfig()

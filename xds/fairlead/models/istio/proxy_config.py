@@ -6,11 +6,9 @@ process of a proxy rather than its listeners are left to whoever starts it.
 
 import enum
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-import msgspec
-
-from fairlead.models.base import Duration, Model
+from fairlead.models.base import Model
 from fairlead.models.istio.common import UInt32
 
 _OF_THE_PROCESS = "it configures the process of a proxy: give Envoy the option, or write it into its bootstrap"
@@ -36,6 +34,7 @@ class Topology(Model, frozen=True, kw_only=True):
     """What stands in front of gateways."""
 
     num_trusted_proxies: UInt32 = 0
+    """So many addresses at the end of `x-forwarded-for` are believed."""
     forward_client_cert_details: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
     proxy_protocol: ProxyProtocolConfiguration | None = None
 
@@ -44,12 +43,14 @@ class Disabled(Model, frozen=True, kw_only=True):
     """A header that can be switched off."""
 
     disabled: bool | None = None
+    """It is not added."""
 
 
 class Enabled(Model, frozen=True, kw_only=True):
     """A header that can be switched on."""
 
     enabled: bool | None = None
+    """It is added."""
 
 
 class ServerHeader(Model, frozen=True, kw_only=True):
@@ -65,10 +66,15 @@ class SetCurrentClientCertDetails(Model, frozen=True, kw_only=True):
     """What `x-forwarded-client-cert` says of the client's certificate."""
 
     subject: bool | None = None
+    """The subject."""
     cert: bool | None = None
+    """The whole certificate."""
     chain: bool | None = None
+    """The whole chain."""
     dns: bool | None = None
+    """Its DNS names."""
     uri: bool | None = None
+    """Its URIs."""
 
 
 class ProxyHeaders(Model, frozen=True, kw_only=True):
@@ -80,13 +86,19 @@ class ProxyHeaders(Model, frozen=True, kw_only=True):
     }
 
     forwarded_client_cert: ForwardClientCertDetails = ForwardClientCertDetails.UNDEFINED
+    """Before what `gatewayTopology` says."""
     set_current_client_cert_details: SetCurrentClientCertDetails | None = None
     request_id: Disabled | None = None
+    """`x-request-id`."""
     server: ServerHeader | None = None
     attempt_count: Disabled | None = None
+    """`x-envoy-attempt-count`."""
     envoy_debug_headers: Disabled | None = None
+    """Others that begin with `x-envoy-`."""
     x_forwarded_host: Enabled | None = None
+    """`x-forwarded-host`, when the host is replaced."""
     x_forwarded_port: Enabled | None = None
+    """`x-forwarded-port`."""
 
 
 class ConnectionProfile(enum.Enum):

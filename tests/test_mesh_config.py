@@ -1,0 +1,558 @@
+"""The MeshConfig: what is read, what each setting changes, what a change of one costs, and what is told of mistakes."""
+
+import json
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fairlead.intent import (
+    AccessLog,
+    Backend,
+    Cluster,
+    FilterChain,
+    Forward,
+    ForwardedCertificate,
+    HttpConnections,
+    PathNormalization,
+    TcpConnections,
+    TcpKeepalive,
+    TlsVersion,
+    UpstreamProtocol,
+)
+from fairlead.models.documents import Locator
+from fairlead.problems import Problem, Severity
+from fairlead.resolve import clusters, endpoints
+from fairlead.resolve.scope import Proxy, Role
+from fairlead.validation import validate
+from fairlead.validation.istio.log_format import DEFAULT_JSON, DEFAULT_TEXT
+from fairlead.world import World
+from support.istio import TO_SHOP, all_hosts, all_listeners, all_problems, gateway, http, service, tls, virtual_service
+from support.worlds import objects, put, world
+
+OBJECTS = (
+    gateway(
+        "edge",
+        http(),
+        tls("a.example.com"),
+        "port: {number: 9000, name: tcp, protocol: TCP}, hosts: [c.example.com]",
+        tls("b.example.com", "narrow", tls="mode: SIMPLE, credentialName: cert, minProtocolVersion: TLSV1_3"),
+    ),
+    virtual_service("v", f"http: [{{{TO_SHOP}}}]"),
+    virtual_service("own", f"http: [{{retries: {{attempts: 5}}, {TO_SHOP}}}]", hosts="b.example.com"),
+    virtual_service("tcp", f"tcp: [{{{TO_SHOP}}}]", hosts="c.example.com"),
+    service("shop", "{port: 80, name: http}, {port: 81, name: unnamed}, {port: 82, name: tcp}"),
+    service("private", namespace="other"),
+    """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: dns, namespace: edge}
+spec: {hosts: [dns.example], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+""",
+    """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dns, namespace: edge}
+spec: {host: dns.example, trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}, tls: {mode: SIMPLE}}}
+""",
+    """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shop, namespace: root}
+spec: {host: shop.edge.svc.cluster.local, trafficPolicy: {loadBalancer: {simple: RANDOM}}}
+""",
+)
+SHOP, DNS = "shop.edge.svc.cluster.local", "dns.example"
+
+
+def config_map(mesh: str, **more: str) -> str:
+    """The ConfigMap of a MeshConfig in YAML."""
+    keys = {"mesh": mesh, **more}
+    data = "".join(f"  {key}: |\n{textwrap.indent(text, '    ')}\n" for key, text in keys.items())
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n{data}"
+
+
+def of_mesh(mesh: str) -> World:
+    return world(*OBJECTS, config_map(mesh))
+
+
+def chains(made: World) -> dict[str, FilterChain]:
+    return {chain.name: chain for found in all_listeners(made).values() for chain in found.filter_chains}
+
+
+def plain(made: World) -> HttpConnections:
+    connections = chains(made)["http.80"].connections
+    assert isinstance(connections, HttpConnections)
+    return connections
+
+
+def connections(made: World) -> TcpConnections:
+    (found,) = (chain.connections for name, chain in chains(made).items() if name.startswith("tcp."))
+    assert isinstance(found, TcpConnections)
+    return found
+
+
+def forward(made: World, host: str = "a.example.com") -> Forward:
+    action = all_hosts(made)["http.80", host].routes[0].action
+    assert isinstance(action, Forward)
+    return action
+
+
+def cluster(made: World, host: str = SHOP, port: int = 80) -> Cluster:
+    found = clusters.cluster(made, "edge", Backend(host, port)).value
+    assert found is not None
+    return found
+
+
+def certificate_limits(made: World, name: str) -> Any:
+    found = next(chain.tls for chain in chains(made).values() if name in chain.name)
+    assert found is not None
+    return found.parameters
+
+
+# --- What each setting does -------------------------------------------------------------------------------------------
+
+LOG, JSON_LOG = AccessLog("/log", DEFAULT_TEXT), AccessLog("/log", json.dumps(DEFAULT_JSON), is_json=True)
+TOPOLOGY = "defaultConfig: {{gatewayTopology: {{{}}}}}".format
+HEADERS = "defaultConfig: {{proxyHeaders: {{{}}}}}".format
+
+mark = pytest.mark
+EFFECTS: list[tuple[pytest.MarkDecorator, str, Callable[[World], Any], Any, Any]] = [
+    # the field, the MeshConfig, what is looked at, what it is without, what it is with
+    (mark.istio_fields("MeshConfig.accessLogFile"), "accessLogFile: /log", lambda w: plain(w).access_log, None, LOG),
+    (
+        mark.istio_fields("MeshConfig.accessLogFile"),
+        "accessLogFile: /log",
+        lambda w: connections(w).access_log,
+        None,
+        LOG,
+    ),
+    (
+        mark.istio_fields("MeshConfig.accessLogFile"),
+        "accessLogFile: /log",
+        lambda w: all_listeners(w)["0.0.0.0_80"].access_log,
+        None,
+        LOG,
+    ),
+    (
+        mark.istio_fields("MeshConfig.accessLogFormat"),
+        "{accessLogFile: /log, accessLogFormat: '%PATH%'}",
+        lambda w: plain(w).access_log,
+        None,
+        AccessLog("/log", "%PATH%\n"),
+    ),
+    (
+        mark.istio_fields("MeshConfig.accessLogEncoding"),
+        "{accessLogFile: /log, accessLogEncoding: JSON}",
+        lambda w: plain(w).access_log,
+        None,
+        JSON_LOG,
+    ),
+    (
+        mark.istio_fields("MeshConfig.disableEnvoyListenerLog"),
+        "{accessLogFile: /log, disableEnvoyListenerLog: true}",
+        lambda w: (all_listeners(w)["0.0.0.0_80"].access_log, plain(w).access_log),
+        (None, None),
+        (None, LOG),
+    ),
+    (
+        mark.istio_fields("MeshConfig.pathNormalization.normalization"),
+        "pathNormalization: {normalization: NONE}",
+        lambda w: plain(w).options.path_normalization,
+        PathNormalization.BASE,
+        PathNormalization.NONE,
+    ),
+    (
+        mark.istio_fields("MeshConfig.pathNormalization.normalization"),
+        "pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}",
+        lambda w: plain(w).options.path_normalization,
+        PathNormalization.BASE,
+        PathNormalization.DECODE_AND_MERGE_SLASHES,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.gatewayTopology.numTrustedProxies"),
+        TOPOLOGY("numTrustedProxies: 2"),
+        lambda w: plain(w).options.trusted_hops,
+        0,
+        2,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.gatewayTopology.proxyProtocol"),
+        TOPOLOGY("proxyProtocol: {}"),
+        lambda w: all_listeners(w)["0.0.0.0_443"].proxy_protocol,
+        False,
+        True,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.gatewayTopology.forwardClientCertDetails"),
+        TOPOLOGY("forwardClientCertDetails: FORWARD_ONLY"),
+        lambda w: plain(w).options.forwarded_certificate,
+        ForwardedCertificate.SANITIZE_SET,
+        ForwardedCertificate.FORWARD_ONLY,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.forwardedClientCert"),
+        HEADERS("forwardedClientCert: SANITIZE"),
+        lambda w: plain(w).options.forwarded_certificate,
+        ForwardedCertificate.SANITIZE_SET,
+        ForwardedCertificate.SANITIZE,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails"),
+        HEADERS("setCurrentClientCertDetails: {chain: true, uri: true}"),
+        lambda w: plain(w).options.certificate_details,
+        ("subject", "cert", "dns", "uri"),
+        ("chain", "uri"),
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.requestId.disabled"),
+        HEADERS("requestId: {disabled: true}"),
+        lambda w: plain(w).options.request_id,
+        True,
+        False,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.server.value"),
+        HEADERS("server: {value: edge}"),
+        lambda w: plain(w).options.server_name,
+        "istio-envoy",
+        "edge",
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.server.disabled"),
+        HEADERS("server: {disabled: true}"),
+        lambda w: plain(w).options.server_name,
+        "istio-envoy",
+        None,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.envoyDebugHeaders.disabled"),
+        HEADERS("envoyDebugHeaders: {disabled: true}"),
+        lambda w: plain(w).options.debug_headers,
+        True,
+        False,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.xForwardedPort.enabled"),
+        HEADERS("xForwardedPort: {enabled: true}"),
+        lambda w: plain(w).options.forwarded_port,
+        False,
+        True,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.xForwardedHost.enabled"),
+        HEADERS("xForwardedHost: {enabled: true}"),
+        lambda w: all_hosts(w)["http.80", "a.example.com"].forwarded_host,
+        False,
+        True,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.attemptCount.disabled"),
+        HEADERS("attemptCount: {disabled: true}"),
+        lambda w: all_hosts(w)["http.80", "a.example.com"].attempt_count,
+        True,
+        False,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultHttpRetryPolicy"),
+        "defaultHttpRetryPolicy: {attempts: 4, retryOn: 5xx}",
+        lambda w: (forward(w).retry.attempts, forward(w, "b.example.com").retry.attempts),
+        (2, 5),
+        (4, 5),
+    ),  # type: ignore[union-attr]
+    (
+        mark.istio_fields("MeshConfig.defaultHttpRetryPolicy"),
+        "defaultHttpRetryPolicy: {attempts: 0}",
+        lambda w: forward(w).retry is None,
+        False,
+        True,
+    ),
+    (
+        mark.istio_fields("MeshConfig.connectTimeout"),
+        "connectTimeout: 3s",
+        lambda w: (cluster(w).connection_pool.connect_timeout, cluster(w, DNS).connection_pool.connect_timeout),
+        (10 * 10**9, 10**9),
+        (3 * 10**9, 10**9),
+    ),
+    (
+        mark.istio_fields("MeshConfig.tcpKeepalive"),
+        "tcpKeepalive: {probes: 3, time: 60s}",
+        lambda w: cluster(w).connection_pool.keepalive,
+        None,
+        TcpKeepalive(3, 60 * 10**9, None),
+    ),
+    (
+        mark.istio_fields("MeshConfig.dnsRefreshRate"),
+        "dnsRefreshRate: 5s",
+        lambda w: (cluster(w, DNS).dns_refresh_rate, cluster(w).dns_refresh_rate),
+        (60 * 10**9, 60 * 10**9),
+        (5 * 10**9, 60 * 10**9),
+    ),
+    (
+        mark.istio_fields("MeshConfig.h2UpgradePolicy"),
+        "h2UpgradePolicy: UPGRADE",
+        lambda w: [cluster(w, port=port).protocol for port in (80, 81, 82)],
+        [UpstreamProtocol.HTTP1, UpstreamProtocol.HTTP1, UpstreamProtocol.TCP],
+        [UpstreamProtocol.HTTP2, UpstreamProtocol.HTTP1, UpstreamProtocol.TCP],
+    ),
+    (
+        mark.istio_fields("MeshConfig.localityLbSetting"),
+        "localityLbSetting: {failoverPriority: [topology.kubernetes.io/zone]}",
+        lambda w: endpoints.locality_rules(w, "edge", Backend(SHOP, 80)).labels,
+        (),
+        (("topology.kubernetes.io/zone", None),),
+    ),
+    (
+        mark.istio_fields("MeshConfig.tlsDefaults.minProtocolVersion"),
+        "tlsDefaults: {minProtocolVersion: TLSV1_3}",
+        lambda w: (certificate_limits(w, "https.443.https").minimum, cluster(w, DNS).tls.parameters.minimum),  # type: ignore[union-attr]
+        (None, None),
+        (TlsVersion.TLS_1_3, TlsVersion.TLS_1_3),
+    ),
+    (
+        mark.istio_fields("MeshConfig.tlsDefaults.cipherSuites[]"),
+        "tlsDefaults: {cipherSuites: [AES128-SHA, nonsense]}",
+        lambda w: certificate_limits(w, "narrow").cipher_suites,
+        (),
+        ("AES128-SHA",),
+    ),
+    (
+        mark.istio_fields("MeshConfig.tlsDefaults.ecdhCurves[]"),
+        "tlsDefaults: {ecdhCurves: [P-384]}",
+        lambda w: certificate_limits(w, "narrow").ecdh_curves,
+        (),
+        ("P-384",),
+    ),
+    (
+        mark.istio_fields("MeshConfig.rootNamespace"),
+        "rootNamespace: root",
+        lambda w: cluster(w).load_balancer.algorithm.value,
+        "least-request",
+        "random",
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultServiceExportTo[]"),
+        "defaultServiceExportTo: [.]",
+        lambda w: clusters.cluster(w, "edge", Backend("private.other.svc.cluster.local", 80)).value is None,
+        False,
+        True,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultVirtualServiceExportTo[]"),
+        "defaultVirtualServiceExportTo: [elsewhere]",
+        lambda w: ("http.80", "a.example.com") in all_hosts(w),
+        True,
+        False,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultDestinationRuleExportTo[]"),
+        "{rootNamespace: root, defaultDestinationRuleExportTo: [elsewhere]}",
+        lambda w: cluster(w).load_balancer.algorithm.value,
+        "least-request",
+        "least-request",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("mesh", "seen", "without", "with_it"),
+    [pytest.param(*row, id=row[0], marks=shown) for shown, *row in EFFECTS],
+)
+def test_effect(mesh: str, seen: Callable[[World], Any], without: object, with_it: object) -> None:
+    made = world(*OBJECTS)
+    assert seen(made) == without
+    put(made, config_map(mesh))
+    assert seen(made) == with_it
+    assert seen(of_mesh(mesh)) == with_it
+    put(made, config_map(""))
+    assert seen(made) == without
+
+
+def test_gateways_only_of_the_gateway_api_have_the_settings_too() -> None:
+    made = world(
+        """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge, namespace: edge}
+spec: {gatewayClassName: fairlead, listeners: [{name: http, port: 80, protocol: HTTP}]}
+""",
+        config_map("{accessLogFile: /log, " + TOPOLOGY("numTrustedProxies: 2") + "}"),
+    )
+    label = ("gateway.networking.k8s.io/gateway-name", "edge")
+    (found,) = all_listeners(made, Proxy(Role.GATEWAY, "edge", frozenset({label}))).values()
+    connections = found.filter_chains[0].connections
+    assert isinstance(connections, HttpConnections)
+    assert (connections.access_log, connections.options.trusted_hops) == (LOG, 2)
+
+
+# --- What a change costs ----------------------------------------------------------------------------------------------
+
+
+def computed(before: str, after: str) -> dict[str, int]:
+    """What is computed again, by the name of the function, when one MeshConfig takes the place of another."""
+    made = of_mesh(before)
+
+    def ask() -> None:
+        all_listeners(made)
+        all_hosts(made)
+        for host in (SHOP, DNS):
+            clusters.cluster(made, "edge", Backend(host, 80))
+
+    ask()
+    counts = made.graph.computed.copy()
+    put(made, config_map(after))
+    ask()
+    found = made.graph.computed - counts
+    return {name: count for name, count in found.items() if name not in {"_read", "_setting", "_names"}}
+
+
+def test_the_access_log_recomputes_listeners_only() -> None:
+    found = computed("accessLogFile: /log", "accessLogFile: /other")
+    assert set(found) == {"access_log", "listener_log", "listener", "_plaintext_chains", "_tls_chains"}
+
+
+def test_the_trusted_proxies_recompute_listeners_only() -> None:
+    found = computed("", TOPOLOGY("numTrustedProxies: 2"))
+    assert set(found) - {"attempt_count", "forwarded_host", "proxy_protocol"} == {
+        *("http_options", "listener", "_plaintext_chains", "_tls_chains"),
+    }
+
+
+def test_the_connect_timeout_recomputes_clusters_only() -> None:
+    assert set(computed("", "connectTimeout: 3s")) == {"cluster"}
+
+
+def test_the_retry_policy_recomputes_routes_without_one_only() -> None:
+    found = computed("", "defaultHttpRetryPolicy: {attempts: 7}")
+    assert found == {"http_routes": 2, "virtual_hosts": 2}
+
+
+@pytest.mark.parametrize("after", ["", "# a word", "connectTimeout: 10s", "enableTracing: true"])
+def test_what_changes_nothing_costs_nothing(after: str) -> None:
+    assert "listener" not in computed("", after)
+    assert "virtual_hosts" not in computed("", after)
+
+
+# --- What is told -----------------------------------------------------------------------------------------------------
+
+
+MESH_LINE = 5
+"""Of `mesh: |` in the ConfigMap; the text begins in the next one."""
+
+
+def told(text: str) -> set[Problem]:
+    """What is wrong with a ConfigMap, and with the MeshConfig in it."""
+    (obj,) = objects(text)
+    return {*validate(obj), *all_problems(world(text))}
+
+
+@pytest.mark.parametrize(
+    ("mesh", "code", "line", "words"),
+    [
+        ("rootNamespace: config\nconnectTimeout: 5", "wrong-type", 2, "write 5s"),
+        ("connectTimeout: 1us", "invalid-duration", 1, "less than"),
+        ("\naccessLogFil: /log", "unknown-field", 2, "accessLogFil"),
+        ("access_log_file: /log\naccessLogFormat: '%FOO%'", "unknown-command", 2, "%FOO%"),
+        ("accessLogFormat: '100%'", "invalid-value", 1, "percent"),
+        ("accessLogFormat: '%REQ%'", "invalid-value", 1, "needs a parameter"),
+        ("accessLogEncoding: JSON\naccessLogFormat: '[]'", "invalid-value", 2, "JSON object"),
+        ("accessLogEncoding: JSON\naccessLogFormat: '{\"a\": [\"%FOO%\"]}'", "unknown-command", 2, "%FOO%"),
+        ("accessLogEncoding: XML", "invalid-value", 1, "XML"),
+        ("rootNamespace: A_b", "invalid-name", 1, "A_b"),
+        ("defaultConfig:\n  gatewayTopology:\n    numTrustedProxies: many", "wrong-type", 3, "a whole number"),
+        ("defaultConfig:\n  gatewayTopology:\n    numTrustedProxies: 101", "out-of-range", 3, "at most 100"),
+        ("defaultConfig:\n  concurrency: 2", "unsupported-field", 2, "bootstrap"),
+        ("defaultConfig:\n  gatewayTopologie: {}", "unknown-field", 2, "gatewayTopology"),
+        ("defaultConfig:\n  proxyHeaders:\n    server:\n      value: \"a\\0\"", "invalid-header", 4, "control"),
+        ("numTrustedProxies: 2", "unknown-field", 1, "no effect"),
+        ("defaultHttpRetryPolicy:\n  attempts: 2\n  retryOn: 5xy", "unknown-retry-condition", 3, "5xy"),
+        ("localityLbSetting:\n  failover: [{from: a, to: a}]", "invalid-locality", 2, "itself"),
+        ("tcpKeepalive: {time: 1500ms}", "invalid-duration", 1, "no multiple"),
+        ("tlsDefaults:\n  cipherSuites:\n  - AES\n", "unknown-cipher-suite", 3, "AES"),
+        ("defaultServiceExportTo: [a b]", "invalid-export", 1, "a b"),
+        ("extensionProviders: [{name: zipkin}]", "unsupported-field", 1, "accessLogFile"),
+        ("trustDomain: example.com", "unsupported-field", 1, "policy"),
+        ("a: b\nc: {", "syntax", 3, ""),
+        ("a: b\n  c: d", "syntax", 2, "indentation"),
+        ("- a", "wrong-type", 0, "a mapping"),
+        ("accessLogFile: /a\naccessLogFile: /b", "duplicate-key", 2, "accessLogFile"),
+    ],
+)  # fmt: skip
+def test_a_mistake(mesh: str, code: str, line: int, words: str) -> None:
+    text = config_map(mesh)
+    (problem,) = told(text)
+    assert (problem.code, str(problem.key)) == (code, "ConfigMap istio-system/istio")
+    assert words in f"{problem.message} {problem.hint}"
+    assert Locator(text.encode()).place(problem.path)[0] == MESH_LINE + line
+
+
+def test_one_mistake_does_not_take_the_rest_away() -> None:
+    made = of_mesh(
+        """
+connectTimeout: soon
+accessLogFile: /log
+accessLogFormat: "%NONSENSE%"
+dnsRefreshRate: 5s
+defaultConfig:
+  gatewayTopology: {numTrustedProxies: 2, forwardClientCertDetails: SOMETIMES}
+  proxyHeaders: [none]
+"""
+    )
+    problems = [problem for problem in all_problems(made) if "mesh" in problem.path]
+    assert sorted(str(problem.path[-1]) for problem in problems) == [
+        *("accessLogFormat", "connectTimeout", "forwardClientCertDetails", "proxyHeaders"),
+    ]
+    assert {problem.severity for problem in problems} == {Severity.ERROR}
+    assert plain(made).access_log == LOG
+    assert plain(made).options.trusted_hops == 2
+    assert cluster(made).connection_pool.connect_timeout == 10 * 10**9
+    assert cluster(made, DNS).dns_refresh_rate == 5 * 10**9
+
+
+@pytest.mark.parametrize("mesh", ["a: [", "- a", "a text"])
+def test_what_cannot_be_read_is_set_aside_as_a_whole(mesh: str) -> None:
+    """So that the last version goes on being served: it is the object that has the error."""
+    (obj,) = objects(config_map(mesh))
+    assert {problem.severity for problem in validate(obj)} == {Severity.ERROR}
+
+
+@pytest.mark.parametrize("mesh", ["", "{}", "# nothing\n", "enableTracing: false", "defaultConfig: {tracing: null}"])
+def test_nothing_is_told_of_nothing(mesh: str) -> None:
+    assert told(config_map(mesh)) == set()
+
+
+def test_networks() -> None:
+    assert told(config_map("{}", meshNetworks="networks: {}")) == set()
+    (problem,) = told(config_map("{}", meshNetworks="networks: {a: {}}"))
+    assert (problem.code, problem.path) == ("unsupported-field", ("data", "meshNetworks"))
+
+
+def test_the_mesh_config_of_a_revision_is_told_of() -> None:
+    (problem,) = told(config_map("{}").replace("{name: istio,", "{name: istio-canary,"))
+    assert (problem.code, problem.severity) == ("no-effect", Severity.WARNING)
+
+
+@pytest.mark.parametrize("other", ["{name: istio, namespace: default}", "{name: other, namespace: istio-system}"])
+def test_other_config_maps_are_none_of_its_business(other: str) -> None:
+    text = config_map("connectTimeout: soon").replace("{name: istio, namespace: istio-system}", other)
+    assert told(text) == set()
+    assert cluster(world(*OBJECTS, text)).connection_pool.connect_timeout == 10 * 10**9
+
+
+# --- Places within texts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "place"),
+    [
+        ("data:\n  mesh: |\n    a:\n      b: 1\n", ("a", "b"), (4, 10)),
+        ("data:\n  mesh: |-\n\n    # a word\n    a: 1\n", ("a",), (5, 8)),
+        ("data:\n  mesh: |2+ # more\n      a:\n       - b\n", ("a", 0), (4, 10)),
+        ("{data: {mesh: 'a: 1'}}", ("a",), (1, 9)),
+        ("data:\n  mesh: >\n    a: 1\n", ("a",), (2, 3)),
+        ("data:\n  mesh: |\n    a: 1\n", ("nowhere",), (3, 5)),
+        ("data:\n  mesh: |\n    a: 1\n    b: [\n", ("a",), (5, 1)),
+    ],
+)
+def test_a_place_within_a_text(text: str, path: tuple[str | int, ...], place: tuple[int, int]) -> None:
+    assert Locator(text.encode()).place(("data", "mesh", *path)) == place
