@@ -198,7 +198,9 @@ EFFECTS: list[tuple[pytest.MarkDecorator, str, Callable[[World], Any], Any, Any]
         ForwardedCertificate.SANITIZE,
     ),
     (
-        mark.istio_fields("MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails"),
+        mark.istio_fields(
+            "MeshConfig.defaultConfig.proxyHeaders.setCurrentClientCertDetails.{subject,cert,chain,dns,uri}"
+        ),
         HEADERS("setCurrentClientCertDetails: {chain: true, uri: true}"),
         lambda w: plain(w).options.certificate_details,
         ("subject", "cert", "dns", "uri"),

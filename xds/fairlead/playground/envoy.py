@@ -64,6 +64,8 @@ class Envoy:
         self._arguments = (
             *("--config-path", str(self._bootstrap), "--log-path", str(self.log), "--log-level", log_level),
             *("--concurrency", str(concurrency), "--disable-hot-restart", "--drain-time-s", "2"),
+            # Whoever plays wants to read the access log now, not after the 10 s that Envoy gathers lines.
+            *("--file-flush-interval-msec", "50"),
         )
         self.process: asyncio.subprocess.Process | None = None
 
