@@ -462,7 +462,7 @@ def told(text: str) -> set[Problem]:
         ("accessLogEncoding: XML", "invalid-value", 1, "XML"),
         ("rootNamespace: A_b", "invalid-name", 1, "A_b"),
         ("defaultConfig:\n  gatewayTopology:\n    numTrustedProxies: many", "wrong-type", 3, "a whole number"),
-        ("defaultConfig:\n  gatewayTopology:\n    numTrustedProxies: 101", "out-of-range", 3, "at most 100"),
+        ("defaultConfig:\n  gatewayTopology:\n    numTrustedProxies: 101", "invalid-value", 3, "at most 100"),
         ("defaultConfig:\n  concurrency: 2", "unsupported-field", 2, "bootstrap"),
         ("defaultConfig:\n  gatewayTopologie: {}", "unknown-field", 2, "gatewayTopology"),
         ("defaultConfig:\n  proxyHeaders:\n    server:\n      value: \"a\\0\"", "invalid-header", 4, "control"),
@@ -476,7 +476,7 @@ def told(text: str) -> set[Problem]:
         ("trustDomain: example.com", "unsupported-field", 1, "policy"),
         ("a: b\nc: {", "syntax", 3, ""),
         ("a: b\n  c: d", "syntax", 2, "indentation"),
-        ("- a", "wrong-type", 0, "a mapping"),
+        ("- a", "invalid-value", 0, "a mapping"),
         ("accessLogFile: /a\naccessLogFile: /b", "duplicate-key", 2, "accessLogFile"),
     ],
 )  # fmt: skip

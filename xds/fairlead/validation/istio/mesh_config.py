@@ -89,7 +89,7 @@ def _mapping(text: str) -> tuple[Mapping[str, Any], tuple[Problem, ...]]:
     if faults:
         return {}, faults
     if not parsed.items:
-        return {}, (error("wrong-type", "a MeshConfig is a mapping", path=_PATH),) if parsed.problems else ()
+        return {}, (error("invalid-value", "a MeshConfig is a mapping", path=_PATH),) if parsed.problems else ()
     return parsed.items[0].data, ()
 
 
@@ -122,7 +122,7 @@ def proxy_config(config: ProxyConfig, path: FieldPath) -> Iterator[Problem]:
     hops = config.gateway_topology.num_trusted_proxies
     if hops > _MOST_TRUSTED_PROXIES:
         message = f"there can be at most {_MOST_TRUSTED_PROXIES} trusted proxies, not {hops}"
-        yield error("out-of-range", message, path=(*path, "gatewayTopology", "numTrustedProxies"))
+        yield error("invalid-value", message, path=(*path, "gatewayTopology", "numTrustedProxies"))
     if config.proxy_headers.server is not None:
         yield from common.header_value(config.proxy_headers.server.value, (*path, "proxyHeaders", "server", "value"))
 
