@@ -23,7 +23,7 @@ from fairlead.intent import (
 from fairlead.models.documents import Locator
 from fairlead.problems import Problem, Severity
 from fairlead.resolve import clusters, endpoints
-from fairlead.resolve.scope import Proxy, Role
+from fairlead.resolve.scope import Proxy, Role, Viewer
 from fairlead.validation import validate
 from fairlead.validation.istio.log_format import DEFAULT_JSON, DEFAULT_TEXT
 from fairlead.world import World
@@ -99,7 +99,7 @@ def forward(made: World, host: str = "a.example.com") -> Forward:
 
 
 def cluster(made: World, host: str = SHOP, port: int = 80) -> Cluster:
-    found = clusters.cluster(made, "edge", Backend(host, port)).value
+    found = clusters.cluster(made, Viewer("edge"), Backend(host, port)).value
     assert found is not None
     return found
 
@@ -300,7 +300,7 @@ EFFECTS: list[tuple[pytest.MarkDecorator, str, Callable[[World], Any], Any, Any]
     (
         mark.istio_fields("MeshConfig.localityLbSetting"),
         "localityLbSetting: {failoverPriority: [topology.kubernetes.io/zone]}",
-        lambda w: endpoints.locality_rules(w, "edge", Backend(SHOP, 80)).labels,
+        lambda w: endpoints.locality_rules(w, Viewer("edge"), Backend(SHOP, 80)).labels,
         (),
         (("topology.kubernetes.io/zone", None),),
     ),
@@ -335,7 +335,7 @@ EFFECTS: list[tuple[pytest.MarkDecorator, str, Callable[[World], Any], Any, Any]
     (
         mark.istio_fields("MeshConfig.defaultServiceExportTo[]"),
         "defaultServiceExportTo: [.]",
-        lambda w: clusters.cluster(w, "edge", Backend("private.other.svc.cluster.local", 80)).value is None,
+        lambda w: clusters.cluster(w, Viewer("edge"), Backend("private.other.svc.cluster.local", 80)).value is None,
         False,
         True,
     ),
@@ -398,7 +398,7 @@ def computed(before: str, after: str) -> dict[str, int]:
         all_listeners(made)
         all_hosts(made)
         for host in (SHOP, DNS):
-            clusters.cluster(made, "edge", Backend(host, 80))
+            clusters.cluster(made, Viewer("edge"), Backend(host, 80))
 
     ask()
     counts = made.graph.computed.copy()

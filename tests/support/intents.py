@@ -308,7 +308,6 @@ tcp_connections = st.builds(
 def filter_chains(name: str, server_names: tuple[str, ...], tables: Sequence[str]) -> SearchStrategy[FilterChain]:
     http_connections = st.builds(
         HttpConnections,
-        HttpOptions,
         route_table=st.sampled_from(tables),
         stat_prefix=_labels,
         grpc_web=st.booleans(),
