@@ -54,7 +54,8 @@ def main() -> None:
     write("gateway-api/secrets.yaml", served("shop-example-com", "default", "shop.example.com"))
     write(
         "mutual-tls/secrets.yaml",
-        served("partners", "default", "ledger.example.com", "open.example.com"),
+        served("partners", "default", "ledger.example.com"),
+        served("partners-open", "default", "open.example.com"),
         secret("partners-cacert", "default", {"ca.crt": authority.certificate_pem}, "Opaque"),
     )
     for client, signer in (("alice", authority), ("bob", authority), ("stranger", make("Some other CA"))):

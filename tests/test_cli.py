@@ -44,9 +44,9 @@ spec:
 """
 
 
-def fairlead(*arguments: str) -> Result:
+def fairlead(*arguments: str, stdin: str | None = None) -> Result:
     """Run a command in this process."""
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, arguments, input=stdin)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -125,7 +125,7 @@ def doubtful(tmp_path: Path) -> Path:
 def test_check_of_what_is_in_order() -> None:
     done = fairlead("check", str(EXAMPLES / "canary"))
     assert (done.exit_code, done.stderr) == (0, "")
-    assert re.fullmatch(r"\d+ objects: 0 errors, 0 warnings\n", done.stdout)
+    assert re.fullmatch(r"\d+ objects: 0 errors, 0 warnings, \d notes not shown \(--notes\)\n", done.stdout)
 
 
 @pytest.mark.usefixtures("faulty")
@@ -137,6 +137,8 @@ def test_check_shows_the_place_as_compilers_do() -> None:
         "(VirtualService default/hello, spec.http[0].match[0].uri.regex)\n"
         '  18 |     - uri: {regex: "/hello["}\n'
         "     |                    ^\n"
+        "  why: Envoy refuses the whole route table for it.\n"
+        "  hint: Write it in RE2, which has no look-around and no back-references; use prefix or exact where they do.\n"
         "\n"
         "1 object: 1 error, 0 warnings\n"
     )
@@ -170,6 +172,7 @@ def test_check_for_scripts(faulty: Path) -> None:
             "path": "spec.http[0].match[0].uri.regex",
             "message": "the regular expression '/hello[' cannot be compiled: missing ]: [",
             "hint": "",
+            "related": [],
         }
     ]
 
@@ -199,6 +202,55 @@ def test_check_for_code_review() -> None:
             }
         }
     ]
+
+
+TWICE = FAULTY.replace('regex: "/hello["', "prefix: /")
+
+
+def test_check_shows_the_other_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text(TWICE)
+    (tmp_path / "b.yaml").write_text("# A copy.\n" + TWICE)
+    monkeypatch.chdir(tmp_path)
+    assert "  see: a.yaml:1:1: this one counts\n" in fairlead("check", ".").stdout
+    found = json.loads(fairlead("check", ".", "--format", "json").stdout)[-1]
+    place = {"file": "a.yaml", "line": 10, "column": 1, "object": None, "path": ""}
+    assert (found["file"], found["related"]) == ("b.yaml", [{"message": "this one counts", **place}])
+    log = json.loads(fairlead("check", ".", "--format", "sarif").stdout)
+    (other,) = next(each for each in log["runs"][0]["results"] if "relatedLocations" in each)["relatedLocations"]
+    assert other["physicalLocation"]["artifactLocation"]["uri"] == "a.yaml"
+
+
+def test_check_reads_the_standard_input() -> None:
+    done = fairlead("check", "-", stdin=FAULTY)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("<stdin>:18:20: error[invalid-regex] ")
+    assert '  18 |     - uri: {regex: "/hello["}\n' in done.stdout
+    log = json.loads(fairlead("check", "-", "--format", "sarif", stdin=FAULTY).stdout)
+    location = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert location["artifactLocation"]["uri"] == "%3Cstdin%3E"
+
+
+def test_check_leaves_out_what_is_suppressed(faulty: Path) -> None:
+    done = fairlead(
+        "check", str(faulty), "--suppress", "invalid-regex=VirtualService/default/*", "--fail-on", "warning"
+    )
+    assert (done.exit_code, done.stdout) == (0, "1 object: 0 errors, 0 warnings, 1 suppressed\n")
+    refused = fairlead("check", str(faulty), "--suppress", "invalid-regexp")
+    assert refused.exit_code == 2
+    assert "there is no problem code 'invalid-regexp'" in " ".join(refused.stderr.split())
+
+
+def test_check_shows_notes_on_request() -> None:
+    done = fairlead("check", str(EXAMPLES / "canary"), "--notes", "--fail-on", "warning")
+    assert done.exit_code == 0
+    assert "info[default-retries]" in done.stdout
+    assert re.search(r"0 errors, 0 warnings, \d notes\n$", done.stdout)
+
+
+def test_check_says_how_long_certificates_last() -> None:
+    done = fairlead("check", str(EXAMPLES / "mutual-tls"), "--expires-within", "36600")
+    assert "warning[certificate-expires-soon]" in done.stdout
+    assert "certificate-expires-soon" not in fairlead("check", str(EXAMPLES / "mutual-tls")).stdout
 
 
 @pytest.mark.parametrize("command", ["check", "render"])

@@ -12,6 +12,7 @@ from cryptography import x509
 from fairlead.cli.offline import all_problems, load
 from fairlead.cli.render import resources
 from fairlead.explain import Explanation
+from fairlead.problems import Severity
 from fairlead.resolve.scope import Proxy
 from fairlead.simulation import Request, Simulation
 from support.expectations import EXAMPLES, NAMES, Expectation, Story, story
@@ -30,7 +31,7 @@ def test_there_is_a_story_in_every_folder() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_check_finds_nothing(name: str) -> None:
     world, reading = load([EXAMPLES / name])
-    assert all_problems(world, reading) == []
+    assert [found for found in all_problems(world, reading) if found.severity is not Severity.INFO] == []
     assert world.size() > 0
 
 

@@ -35,6 +35,8 @@ class Severity(enum.StrEnum):
     """The object, or the part of it at `Problem.path`, is not served as written."""
     WARNING = "warning"
     """The object is served, but probably not as its author thinks."""
+    INFO = "info"
+    """The object is served as written; what that means is worth a thought."""
 
 
 class Position(NamedTuple):
@@ -47,6 +49,17 @@ class Position(NamedTuple):
     def __str__(self) -> str:
         """`file:line:column`, as editors understand it."""
         return f"{self.file}:{self.line}:{self.column}"
+
+
+class Related(NamedTuple):
+    """Another place that has to do with a problem, such as the object that comes first."""
+
+    message: str
+    """What is there, in words without a full stop, such as `this one serves`."""
+    key: ObjectKey | None = None
+    path: FieldPath = ()
+    position: Position | None = None
+    """As in `Problem`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +78,38 @@ class Problem:
     """What to do, as an imperative sentence without a full stop; empty when the message says it."""
     position: Position | None = field(default=None)
     """Where it is; None until it has been worked out, or when the object did not come from a file."""
+    related: tuple[Related, ...] = ()
+    """Further places."""
 
-    def at(self, position: Position | None) -> "Problem":
-        """The same problem with its place filled in."""
-        return replace(self, position=position)
+    def at(self, position: Position | None, related: tuple[Related, ...] | None = None) -> "Problem":
+        """The same problem with its place filled in and, where they are given, those of what is related."""
+        return replace(self, position=position, related=self.related if related is None else related)
 
 
-def error(code: str, message: str, *, key: ObjectKey | None = None, path: FieldPath = (), hint: str = "") -> Problem:
+def error(
+    code: str,
+    message: str,
+    *,
+    key: ObjectKey | None = None,
+    path: FieldPath = (),
+    hint: str = "",
+    related: tuple[Related, ...] = (),
+) -> Problem:
     """A `Problem` of severity ERROR."""
-    return Problem(code, Severity.ERROR, message, key, path, hint)
+    return Problem(code, Severity.ERROR, message, key, path, hint, related=related)
 
 
-def warning(code: str, message: str, *, key: ObjectKey | None = None, path: FieldPath = (), hint: str = "") -> Problem:
+def warning(
+    code: str,
+    message: str,
+    *,
+    key: ObjectKey | None = None,
+    path: FieldPath = (),
+    hint: str = "",
+    related: tuple[Related, ...] = (),
+) -> Problem:
     """A `Problem` of severity WARNING."""
-    return Problem(code, Severity.WARNING, message, key, path, hint)
+    return Problem(code, Severity.WARNING, message, key, path, hint, related=related)
 
 
 def format_path(path: FieldPath) -> str:

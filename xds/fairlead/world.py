@@ -1,6 +1,7 @@
 """The world: every accepted object, by kind, as the inputs of all derived values."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import NamedTuple, TypeVar
 
 from fairlead.derive import Graph, Input
@@ -40,6 +41,10 @@ class World:
     def remove(self, kind: type[KubernetesObject], name: ObjectName) -> None:
         """Take an object away; nothing happens when there is none."""
         self.objects(kind).delete(name)
+
+    def __iter__(self) -> Iterator[KubernetesObject]:
+        """All objects; not recorded."""
+        return (obj for found in self._inputs.values() for name in found.keys() if (obj := found.get(name)))  # noqa: SIM118  # no dict
 
     def count(self) -> dict[str, int]:
         """Kind -> number of objects, for those that there are; for people, so not recorded."""

@@ -11,6 +11,7 @@ Nothing here reads a clock: dates are values, which `validity_problems` compares
 """
 
 from fairlead.certificates.key_pair import read_key_pair
+from fairlead.certificates.reading import hosts_of
 from fairlead.certificates.trust_bundle import read_trust_bundle
 from fairlead.certificates.values import (
     EXPIRES_SOON,
@@ -20,6 +21,7 @@ from fairlead.certificates.values import (
     RevocationDetails,
     TrustBundle,
     covers,
+    names_cover,
     validity_problems,
 )
 
@@ -31,6 +33,8 @@ __all__ = [
     "RevocationDetails",
     "TrustBundle",
     "covers",
+    "hosts_of",
+    "names_cover",
     "read_key_pair",
     "read_trust_bundle",
     "validity_problems",

@@ -1,6 +1,7 @@
 """What has been checked, as values: key pairs, trust bundles, and what people ask of them."""
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -119,9 +120,13 @@ class TrustBundle:
 
 
 def validity_problems(
-    details: CertificateDetails | RevocationDetails, key: ObjectKey, data_path: FieldPath, now: datetime
+    details: CertificateDetails | RevocationDetails,
+    key: ObjectKey,
+    data_path: FieldPath,
+    now: datetime,
+    soon: timedelta = EXPIRES_SOON,
 ) -> tuple[Problem, ...]:
-    """Say whether `details` are out of date at `now` (with a time zone), or soon will be: no error, it is served."""
+    """Say whether `details` are out of date at `now` (with a time zone), or will be `soon`: no error, it is served."""
     path = (*data_path, details.name)
     if isinstance(details, RevocationDetails):
         renew = "Renew it: Envoy refuses clients whose CA has no current CRL, and sends no staple that is out of date"
@@ -141,7 +146,7 @@ def validity_problems(
         message = f"{title} expired on {_shown(details.not_after)}"
         hint = "Renew it: it is served, but peers refuse it"
         return (warning("certificate-expired", message, key=key, path=path, hint=hint),)
-    if details.not_after - now < EXPIRES_SOON:
+    if details.not_after - now < soon:
         message = f"{title} expires on {_shown(details.not_after)}, in {(details.not_after - now).days} days"
         return (warning("certificate-expires-soon", message, key=key, path=path, hint="Renew it"),)
     return ()
@@ -155,14 +160,26 @@ def covers(details: CertificateDetails, host: str) -> bool:
     covered by the same wildcard only.
     """
     common_name = (details.common_name or "",) if details.relies_on_common_name else ()
+    names = details.ip_addresses if _is_ip_address(host) else details.dns_names
+    return names_cover((*names, *common_name), host)
+
+
+def _is_ip_address(text: str) -> bool:
     try:
-        address = ipaddress.ip_address(host)
+        ipaddress.ip_address(text)
     except ValueError:
-        host = host.lower().rstrip(".")
-        _, _, parent = host.partition(".")
-        wanted = (host, f"*.{parent}") if parent else (host,)
-        return any(name.lower().rstrip(".") in wanted for name in (*details.dns_names, *common_name))
-    return str(address) in (*details.ip_addresses, *common_name)
+        return False
+    return True
+
+
+def names_cover(names: Iterable[str], host: str) -> bool:
+    """Whether one of a certificate's names, DNS names and IP addresses, is good for a host, as `covers` says."""
+    if _is_ip_address(host):
+        return str(ipaddress.ip_address(host)) in names
+    host = host.lower().rstrip(".")
+    _, _, parent = host.partition(".")
+    wanted = (host, f"*.{parent}") if parent else (host,)
+    return any(name.lower().rstrip(".") in wanted for name in names)
 
 
 def _shown(instant: datetime) -> str:

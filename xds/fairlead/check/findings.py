@@ -1,10 +1,11 @@
 """All that is wrong with the objects of a world, for the proxies that its Gateways are meant for."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from fairlead import translation
 from fairlead.certificates import (
+    EXPIRES_SOON,
     CertificateDetails,
     KeyPair,
     RevocationDetails,
@@ -13,22 +14,31 @@ from fairlead.certificates import (
     read_trust_bundle,
     validity_problems,
 )
+from fairlead.check import exposure, hosts, routes, services
+from fairlead.check.suppression import unknown_suppressions
 from fairlead.models.core import Secret
 from fairlead.problems import Problem
 from fairlead.resolve.selection import proxies_implied, selection, selection_problems
 from fairlead.world import World
 
 
-def findings(world: World, now: datetime) -> set[Problem]:
-    """Problems without places: of the objects by themselves, of what they refer to, of certificates at that time."""
+def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set[Problem]:
+    """Problems without places: of the objects by themselves, of what they refer to, of certificates at that time.
+
+    A certificate that ends within `soon` is one of them.
+    """
     found = set(translation.review_problems(world))
+    found.update(routes.problems(world), services.problems(world), unknown_suppressions(world))
     for proxy in proxies_implied(world):
         found.update(selection_problems(world, proxy))
-        found |= translation.problems(world, selection(world, proxy), proxy.locality)
-    return found | expiring_certificates(world, now)
+        selected = selection(world, proxy)
+        found |= translation.problems(world, selected, proxy.locality)
+        found.update(hosts.problems(world, selected), exposure.problems(world, proxy, selected))
+        found.update(routes.shadows(world, selected))
+    return found | expiring_certificates(world, now, soon)
 
 
-def expiring_certificates(world: World, now: datetime) -> set[Problem]:
+def expiring_certificates(world: World, now: datetime, soon: timedelta) -> set[Problem]:
     """Certificates in Secrets that are not valid at that time, or will not be for long."""
     found: set[Problem] = set()
     secrets = world.objects(Secret)
@@ -39,7 +49,7 @@ def expiring_certificates(world: World, now: datetime) -> set[Problem]:
             pair, _ = read_key_pair(secret.values, secret.key, path)
             bundle, _ = read_trust_bundle(secret.values, secret.key, path)
             for details in _dated(pair, bundle):
-                found.update(validity_problems(details, secret.key, path, now))
+                found.update(validity_problems(details, secret.key, path, now, soon))
     return found
 
 

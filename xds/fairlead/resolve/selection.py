@@ -28,7 +28,7 @@ def sources(world: World) -> tuple[Collection[Any, Any], ...]:
 def selection_problems(world: World, proxy: Proxy) -> tuple[Problem, ...]:
     """Why ports of Services in front of the proxy could not be mapped."""
     problems = []
-    for service in _services_in_front(world, proxy.namespace, proxy.labels):
+    for service in services_in_front(world, proxy.namespace, proxy.labels):
         for index, port in enumerate(service.spec.ports):
             if _target(port) is None:
                 problem = warning(
@@ -95,7 +95,7 @@ def _services_by_selector(_world: World, _name: ObjectName, service: Service) ->
     return service.spec.selector.items()
 
 
-def _services_in_front(world: World, namespace: str, labels: Labels) -> list[Service]:
+def services_in_front(world: World, namespace: str, labels: Labels) -> list[Service]:
     """The Services whose selector the labels satisfy, older ones first."""
     found = [
         service
@@ -116,7 +116,7 @@ def _target(port: ServicePort) -> int | None:
 @derived
 def _ports(world: World, namespace: str, labels: Labels) -> tuple[tuple[int, int], ...]:
     ports: dict[int, int] = {}
-    for service in _services_in_front(world, namespace, labels):
+    for service in services_in_front(world, namespace, labels):
         for port in service.spec.ports:
             target = _target(port)
             if target is not None and port.protocol is Protocol.TCP:

@@ -184,7 +184,7 @@ class Problems:
         for problem in in_order(appeared):
             self._told[appeared[problem]] = problem
             self._appeared[problem.severity, problem.key.kind if problem.key else ""] += 1
-            level = log.error if problem.severity is Severity.ERROR else log.warning
+            level = {Severity.ERROR: log.error, Severity.WARNING: log.warning}.get(problem.severity, log.info)
             level(problem.message, **_fields(problem), hint=problem.hint)
             yield
 

@@ -19,4 +19,9 @@ _RULES: dict[type[KubernetesObject], Callable[[Any], Iterable[Problem]]] = {
 def validate(obj: KubernetesObject) -> tuple[Problem, ...]:
     """What is wrong with an object by itself: paths start at its root, and each problem names it."""
     rules = _RULES.get(type(obj))
-    return () if rules is None else tuple(replace(problem, key=obj.key) for problem in rules(obj))
+    return () if rules is None else tuple(_of(obj, problem) for problem in rules(obj))
+
+
+def _of(obj: KubernetesObject, problem: Problem) -> Problem:
+    related = tuple(place._replace(key=place.key or obj.key) for place in problem.related)
+    return replace(problem, key=obj.key, related=related)

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 
 from fairlead.models import documents
 from fairlead.models.base import KubernetesObject
-from fairlead.problems import FieldPath, ObjectKey, Position, Problem, Severity, error
+from fairlead.problems import FieldPath, ObjectKey, Position, Problem, Related, Severity, error
 from fairlead.sources.base import Update
 from fairlead.sources.files.accept import Document, Item
 from fairlead.world import ObjectName
@@ -425,6 +425,7 @@ class Folder:
                 f"{key} is also at {counts.position(())}, and that is the one which counts",
                 key=key,
                 hint="keep one of the two",
+                related=(Related("this one counts", position=counts.position(())),),
             ).at(claim.position(()))
 
     def _kept_hint(self, path: str, file: _File) -> str:

@@ -1,7 +1,8 @@
 """Reading files a single time, for commands that work offline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from fairlead.errors import SourceError
@@ -17,10 +18,12 @@ class Reading(NamedTuple):
     update: Update
     locate: Callable[[ObjectKey, FieldPath], Position | None]
     """As `Source.locate`."""
+    given: Mapping[str, bytes]
+    """What was read from elsewhere than files, by the name that places in it have."""
 
 
-def read_once(paths: Sequence[str | Path]) -> Reading:
-    """Read files and folders as a server does, without waiting for anything.
+def read_once(paths: Sequence[str | Path], given: Mapping[str, bytes] = MappingProxyType({})) -> Reading:
+    """Read files and folders as a server does, without waiting for anything, and beside them what is `given`.
 
     Raises `SourceError` when a path does not exist or cannot be read.
     """
@@ -34,6 +37,8 @@ def read_once(paths: Sequence[str | Path]) -> Reading:
             pass
     for _ in folder.apply(found.unreadable, now=0.0):
         pass
+    for _ in folder.apply(given, now=0.0):
+        pass
     update = folder.take(now=0.0, synced=True)
     assert update is not None  # the first one never is
-    return Reading(update, folder.locate)
+    return Reading(update, folder.locate, given)

@@ -86,6 +86,11 @@ def http_route(route: HTTPRoute, path: FieldPath, spec: VirtualServiceSpec) -> I
     yield from checks.duration(route.timeout, (*path, "timeout"))
     if route.retries is not None:
         yield from retry_policy(route.retries, (*path, "retries"))
+        limit = route.retries.per_try_timeout
+        if route.timeout and limit and limit >= route.timeout:
+            why = f"the timeout of the whole request, {checks.show_duration(route.timeout)}, ends it before"
+            where = (*path, "retries", "perTryTimeout")
+            yield checks.no_effect("perTryTimeout", why, where, "make it shorter than timeout")
     if route.fault is not None:
         yield from _fault(route.fault, (*path, "fault"))
     yield from _mirrors(route, path)

@@ -64,6 +64,12 @@ def http_match(match: HTTPMatchRequest, path: FieldPath, *, gateways_only: bool)
             hint = "write exact, prefix or regex, or leave it out"
             yield warning("empty-match", f"{name} has no condition, and matches all", path=(*path, name), hint=hint)
         yield from string_match(value, (*path, name), empty_prefix=empty_prefix)
+    if match.uri is not None:
+        for kind, path_text in (("exact", match.uri.exact), ("prefix", match.uri.prefix)):
+            if path_text and not path_text.startswith("/"):
+                message = f"paths begin with /, so that {path_text!r} never matches"
+                hint = f"write /{path_text}"
+                yield warning("invalid-path", message, path=(*path, "uri", kind), hint=hint)
     if match.ignore_uri_case and (match.uri is None or match.uri.regex is not None):
         why = "it is for uri.exact and uri.prefix" if match.uri is None else "a regular expression has its own way"
         hint = "" if match.uri is None else "begin the regular expression with (?i)"

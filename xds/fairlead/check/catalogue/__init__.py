@@ -1,0 +1,44 @@
+"""The catalogue: what each problem code means, why it matters, and what to do.
+
+A code is stable: scripts, suppressions and links name it. `docs/problems/` is generated from here.
+"""
+
+from fairlead.check.catalogue import (
+    certificates,
+    fields,
+    files,
+    gateway_api,
+    gateways,
+    names,
+    proxies,
+    routes,
+    services,
+)
+from fairlead.check.catalogue.entry import Entry, Subject
+
+SUBJECTS: tuple[Subject, ...] = (
+    files.SUBJECT,
+    fields.SUBJECT,
+    names.SUBJECT,
+    gateways.SUBJECT,
+    routes.SUBJECT,
+    gateway_api.SUBJECT,
+    services.SUBJECT,
+    certificates.SUBJECT,
+    proxies.SUBJECT,
+)
+"""In the order of the documentation."""
+
+ENTRIES: dict[str, Entry] = {entry.code: entry for subject in SUBJECTS for entry in subject.entries}
+"""Code -> what is known of it."""
+
+_PAGES = "https://fairlead.dev/docs/problems"
+
+
+def help_uri(code: str) -> str:
+    """Where the documentation of a code is."""
+    subject = next(subject for subject in SUBJECTS if any(entry.code == code for entry in subject.entries))
+    return f"{_PAGES}/{subject.page}#{code}"
+
+
+__all__ = ["ENTRIES", "SUBJECTS", "Entry", "Subject", "help_uri"]

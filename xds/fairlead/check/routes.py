@@ -1,0 +1,77 @@
+"""VirtualServices that lead nowhere, hide each other's routes, or send requests twice."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from fairlead.models.istio.virtual_service import HTTPRoute, VirtualService
+from fairlead.problems import Problem, Related, Severity, warning
+from fairlead.resolve import services
+from fairlead.resolve.istio.references import MESH, virtual_service_key
+from fairlead.resolve.istio.virtual_services import bindings, hosts_of, virtual_hosts
+from fairlead.resolve.scope import Selection
+from fairlead.validation.istio import reachability
+from fairlead.world import ObjectName, World
+
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+"""Methods that do the same when they are done twice (RFC 9110, section 9.2.2)."""
+
+
+def problems(world: World) -> Iterator[Problem]:
+    """What is wrong with VirtualServices, whatever the proxy."""
+    found = world.objects(VirtualService)
+    for name in found.keys():  # noqa: SIM118  # no dict
+        virtual_service = found.get(name)
+        if virtual_service is not None:
+            yield from _unbound(world, virtual_service)
+            for index, route in enumerate(virtual_service.spec.http):
+                yield from _retried(virtual_service, route, index)
+
+
+def _unbound(world: World, virtual_service: VirtualService) -> Iterator[Problem]:
+    """Sidecars route what is sent to services; other hosts are for Gateways."""
+    spec, key = virtual_service.spec, virtual_service.key
+    if any(gateway != MESH for gateway in spec.gateways) or not spec.hosts:
+        return
+    for index, host in enumerate(hosts_of(virtual_service)):
+        if services.find(world, key.namespace, host) is None:
+            message = f"it names no Gateway, and {host} is no service, so that nobody is routed by it"
+            hint = "name a Gateway in spec.gateways, or add a Service or ServiceEntry for the host"
+            yield warning("no-gateway", message, key=key, path=("spec", "hosts", index), hint=hint)
+
+
+def _retried(virtual_service: VirtualService, route: HTTPRoute, index: int) -> Iterator[Problem]:
+    """Requests that do something each time they are sent, under the default retry policy."""
+    if not route.route or route.retries is not None:
+        return
+    methods = {match.method.exact if match.method is not None else None for match in route.match} or {None}
+    sent = sorted(method for method in methods if method and method not in _REPEATABLE)
+    path = ("spec", "http", index)
+    hint = "set retries: {attempts: 0}, or retryOn: connect-failure,refused-stream"
+    if sent:
+        message = f"{' and '.join(sent)} requests that fail with 503 are sent up to twice more, by default"
+        yield warning("default-retries", message, key=virtual_service.key, path=path, hint=hint)
+    elif None in methods:
+        message = "requests that fail with 503 are sent up to twice more by default, POST included"
+        note = warning("default-retries", message, key=virtual_service.key, path=path, hint=hint)
+        yield replace(note, severity=Severity.INFO)
+
+
+def shadows(world: World, selection: Selection) -> Iterator[Problem]:
+    """Routes that never match, because another VirtualService that comes first for the host takes their requests."""
+    told: set[tuple[ObjectName, ...]] = set()
+    index = virtual_hosts(world, selection)
+    for key in index.keys():  # noqa: SIM118  # no dict
+        names = index.get(key) or frozenset()
+        found = {name: binding for name in names if (binding := bindings(world, selection).get(name)) is not None}
+        order = tuple(sorted(found, key=lambda name: found[name].precedence))
+        if len(order) > 1 and order not in told:
+            told.add(order)
+            yield from _shadows(world, order)
+
+
+def _shadows(world: World, order: tuple[ObjectName, ...]) -> Iterator[Problem]:
+    parts = [(name, world.objects(VirtualService).get(name)) for name in order]
+    routes = [(name, virtual_service.spec.http) for name, virtual_service in parts if virtual_service is not None]
+    for name, problem, taker in reachability.across(routes):
+        related = Related("this comes first", virtual_service_key(taker.owner), taker.path)
+        yield replace(problem, key=virtual_service_key(name), related=(related,))

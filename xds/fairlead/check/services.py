@@ -1,0 +1,89 @@
+"""Services as routes and policies name them."""
+
+from collections.abc import Iterator, Sequence
+
+from fairlead.models.istio.destination_rule import DestinationRule
+from fairlead.models.istio.service_entry import ServiceEntry
+from fairlead.models.istio.virtual_service import Destination, TCPRoute, TLSRoute, VirtualService
+from fairlead.problems import FieldPath, Problem, Related, warning
+from fairlead.resolve import services
+from fairlead.world import World
+
+_TCP = frozenset({"", "TCP", "MONGO", "MYSQL", "REDIS"})
+
+
+def problems(world: World) -> Iterator[Problem]:
+    """What is wrong with references to services, whatever the proxy."""
+    yield from _rules_for_nothing(world)
+    yield from _shared_ports(world)
+    yield from _destinations_without_port(world)
+
+
+def _rules_for_nothing(world: World) -> Iterator[Problem]:
+    rules = world.objects(DestinationRule)
+    for name in rules.keys():  # noqa: SIM118  # no dict
+        rule = rules.get(name)
+        if rule is None:
+            continue
+        host = services.qualify(rule.spec.host, name.namespace)
+        if not host.startswith("*") and services.find(world, name.namespace, host) is None:
+            message = f"no service {host} is known in namespace {name.namespace}, so that the rule applies to nothing"
+            hint = "add a Service or ServiceEntry of that name, or correct the name"
+            yield warning("unknown-host", message, key=rule.key, path=("spec", "host"), hint=hint)
+
+
+def _shared_ports(world: World) -> Iterator[Problem]:
+    """Sidecars tell TCP connections apart by address and port: where there is no address, by port only."""
+    entries = world.objects(ServiceEntry)
+    first: dict[int, ServiceEntry] = {}
+    found = [entry for name in entries.keys() if (entry := entries.get(name)) is not None]  # noqa: SIM118
+    for entry in sorted(found, key=services.age):
+        if entry.spec.addresses:
+            continue
+        for index, port in enumerate(entry.spec.ports):
+            if port.protocol.upper() not in _TCP:
+                continue
+            other = first.setdefault(port.number, entry)
+            if other is not entry:
+                yield warning(
+                    "missing-addresses",
+                    f"TCP connections to port {port.number} go to {other.key}, which has no addresses either",
+                    key=entry.key,
+                    path=("spec", "ports", index),
+                    hint="give both addresses, or other ports",
+                    related=(Related("this one has the port", other.key, ("spec", "ports")),),
+                )
+
+
+def _destinations_without_port(world: World) -> Iterator[Problem]:
+    found = world.objects(VirtualService)
+    for name in found.keys():  # noqa: SIM118  # no dict
+        virtual_service = found.get(name)
+        if virtual_service is None:
+            continue
+        for destination, path in _destinations(virtual_service):
+            if destination.port is not None:
+                continue
+            view = services.find(world, name.namespace, services.qualify(destination.host, name.namespace))
+            if view is not None and len(view.ports) > 1:
+                numbers = ", ".join(str(port.number) for port in view.ports)
+                yield warning(
+                    "missing-port",
+                    f"the route names no port, and {view.key} has several: {numbers}",
+                    key=virtual_service.key,
+                    path=path,
+                    hint="set port.number",
+                    related=(Related("the service", view.key),),
+                )
+
+
+def _destinations(virtual_service: VirtualService) -> Iterator[tuple[Destination, FieldPath]]:
+    spec = virtual_service.spec
+    for index, route in enumerate(spec.http):
+        for number, share in enumerate(route.route):
+            yield share.destination, ("spec", "http", index, "route", number, "destination")
+    connections: tuple[tuple[str, Sequence[TLSRoute | TCPRoute]], ...] = (("tls", spec.tls), ("tcp", spec.tcp))
+    for kind, routes in connections:
+        for index, connection in enumerate(routes):
+            for number, part in enumerate(connection.route):
+                yield part.destination, ("spec", kind, index, "route", number, "destination")
