@@ -579,6 +579,7 @@ async def test_backends_found_by_name(discovery: Discovery, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.proxyProtocol.version")
 async def test_proxy_protocol(version: int, tmp_path: Path) -> None:
     """A listener that expects it understands a cluster that speaks it, and nobody else."""
     port = free_port()
