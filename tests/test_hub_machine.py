@@ -336,6 +336,11 @@ class HubMachine(RuleBasedStateMachine):
             if wire.connection is None and not wire.requests:
                 wire.dial()
         self._settle()
+        if self.hub.held():
+            # What is held depends on what has been; another hub has nothing to hold.
+            self.edit([(of, 0) for of in range(len(POOL))])
+            self._settle()
+            assert not self.hub.held()
         for wire in list(self.wires):
             other = EnvoyModel(delta=wire.model.delta, metadata=wire.model.metadata, refuse=self._refuse)
             self.wires.append(fresh := Wire(self.hub, other))

@@ -177,7 +177,8 @@ def written_routes(world: World, selection: Selection, host: str) -> dict[tuple[
 # --- Clusters and endpoints -------------------------------------------------------------------------------------------
 
 
-def _route_backends(host: VirtualHost) -> Iterator[Backend]:
+def backends_of_host(host: VirtualHost) -> Iterator[Backend]:
+    """What a virtual host sends requests to, copies included."""
     for route in host.routes:
         if isinstance(route.action, Forward):
             for destination in route.action.destinations:
@@ -192,7 +193,7 @@ def backends_of_routes(
     _world: World, _selection: Selection, _key: VirtualHostKey, outcome: Outcome[VirtualHost]
 ) -> Iterable[Backend]:
     """Backend -> the virtual hosts that send requests to it."""
-    return _route_backends(outcome.value)
+    return backends_of_host(outcome.value)
 
 
 @derived_index(listener_outcomes)
@@ -211,7 +212,9 @@ def backends_of_listeners(
 @derived
 def reachable_backends(world: World, selection: Selection) -> frozenset[Backend]:
     """The backends that proxies of the selection can send anything to."""
-    return frozenset(backends_of_routes(world, selection).keys() | backends_of_listeners(world, selection).keys())
+    found = backends_of_routes(world, selection).keys() | backends_of_listeners(world, selection).keys()
+    retained = world.retained.get(selection)
+    return frozenset(found if retained is None else found | retained.backends)
 
 
 def _users_of_backends(world: World, selection: Selection) -> tuple[Collection[Backend, Any], ...]:
@@ -278,6 +281,14 @@ def _validation_credentials(validation: Validation | None) -> Iterator[str]:
         yield validation.authorities
 
 
+def credentials_of_cluster(cluster: Cluster) -> Iterator[str]:
+    """Names of the credentials that connections of a cluster are made with."""
+    if cluster.tls is not None:
+        if cluster.tls.credential:
+            yield cluster.tls.credential
+        yield from _validation_credentials(cluster.tls.validation)
+
+
 def _termination_credentials(tls: TlsTermination | None) -> Iterator[str]:
     if tls is not None:
         yield from tls.credentials
@@ -299,17 +310,16 @@ def credentials_of_clusters(
     _world: World, _selection: Selection, _backend: Backend, outcome: Outcome[Cluster | None]
 ) -> Iterable[str]:
     """Credential name -> the backends whose clusters need it."""
-    if outcome.value is not None and outcome.value.tls is not None:
-        if outcome.value.tls.credential:
-            yield outcome.value.tls.credential
-        yield from _validation_credentials(outcome.value.tls.validation)
+    return () if outcome.value is None else credentials_of_cluster(outcome.value)
 
 
 @derived
 def needed_credentials(world: World, selection: Selection) -> frozenset[str]:
     """Names of the credentials that the selection's listeners and clusters refer to."""
     of_listeners, of_clusters = credentials_of_listeners(world, selection), credentials_of_clusters(world, selection)
-    return frozenset(of_listeners.keys() | of_clusters.keys())
+    found = of_listeners.keys() | of_clusters.keys()
+    retained = world.retained.get(selection)
+    return frozenset(found if retained is None else found | retained.credentials)
 
 
 def _users_of_credentials(world: World, selection: Selection) -> tuple[Collection[str, Any], ...]:

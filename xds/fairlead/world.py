@@ -1,10 +1,11 @@
 """The world: every accepted object, by kind, as the inputs of all derived values."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from typing import NamedTuple, TypeVar
 
 from fairlead.derive import Graph, Input
+from fairlead.intent import Backend
 from fairlead.models.base import KubernetesObject
 
 T = TypeVar("T", bound=KubernetesObject)
@@ -18,6 +19,14 @@ class ObjectName(NamedTuple):
     name: str
 
 
+class Retained(NamedTuple):
+    """What proxies still refer to, beside what objects make them refer to."""
+
+    backends: frozenset[Backend]
+    credentials: frozenset[str]
+    """Names, as in `credentialName`."""
+
+
 class World:
     """All accepted objects. Derived functions take it as their first argument."""
 
@@ -25,6 +34,8 @@ class World:
         """`strict_secret_names`: Secrets whose names ASM reserves are not served."""
         self.graph = Graph()
         self.strict_secret_names = strict_secret_names
+        self.retained: Input[Hashable, Retained] = Input(self.graph)
+        """Selection -> what its proxies need for what they keep of an earlier state; nothing without proxies."""
         self._inputs: dict[type[KubernetesObject], Input[ObjectName, KubernetesObject]] = {}
 
     def objects(self, kind: type[T]) -> Input[ObjectName, T]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin, PartsPerMillion
 from fairlead.intent.matching import Match, StringMatch
-from fairlead.problems import FieldPath
+from fairlead.problems import FieldPath, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Destination:
     response_headers: HeaderOperations = HeaderOperations()
     host: str = ""
     """Replaces the request's host for this share, when not empty."""
+    missing: Problem | None = None
+    """Why there is no such backend, so that proxies go on with routes that they have rather than take this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Hub:
         self._fleet = Fleet(self.world)
         self._selection_changes = selections(self._fleet).changes(urgent=True)
         self._groups = Groups(self.world)
-        self._problems = Problems(self._fleet, source.locate)
+        self._problems = Problems(self._fleet, source.locate, self._groups.held_problems)
         self._event = asyncio.Event()
         self._updates: list[Update] = []
         self._noticed: float | None = None
@@ -215,7 +215,8 @@ class Hub:
             outcome = selections(self._fleet).get(proxy)
             if outcome is not None:  # else it could not be computed, which has been told
                 with _fault_logged("a proxy has no place"):
-                    moves.append((subscriber, self._groups.get(GroupKey.of(outcome.value, proxy), proxy)))
+                    before = self._streams[proxy][subscriber]
+                    moves.append((subscriber, self._groups.get(GroupKey.of(outcome.value, proxy), proxy, before)))
         return moves
 
     def _move(self, subscriber: Subscriber, group: Group) -> None:
@@ -267,6 +268,10 @@ class Hub:
     def problems(self) -> list[Problem]:
         """What is wrong now, with places."""
         return self._problems.present()
+
+    def held(self) -> frozenset[Problem]:
+        """Why virtual hosts are held at an earlier state, see `fairlead.holding`."""
+        return frozenset(self._groups.held_problems.keys())
 
     def locate_object(self, key: ObjectKey) -> Position | None:
         """Where an object is written."""

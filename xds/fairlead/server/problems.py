@@ -14,6 +14,7 @@ import structlog
 from fairlead import translation
 from fairlead.check.formats import in_order
 from fairlead.derive import Collection
+from fairlead.holding import HeldProblems
 from fairlead.problems import FieldPath, ObjectKey, Position, Problem, Severity
 from fairlead.resolve.scope import Locality, Proxy, Selection
 from fairlead.server.fleet import Fleet, expected, selection_problem_indexes
@@ -76,9 +77,10 @@ class ProblemCounts(NamedTuple):
 class Problems:
     """All problems of a server."""
 
-    def __init__(self, fleet: Fleet, locate: Locate) -> None:
-        """`locate` knows the places of the fields of objects."""
+    def __init__(self, fleet: Fleet, locate: Locate, held: HeldProblems) -> None:
+        """`locate` knows the places of the fields of objects; `held`: why virtual hosts are held."""
         self._fleet = fleet
+        self._held = held
         self._locate = locate
         self._expected: dict[Proxy, Judged] = {}
         self._expected_changes = expected(fleet).changes()
@@ -145,7 +147,8 @@ class Problems:
     def _judge(self, judged: set[Judged]) -> None:
         """Watch the indexes for these, and no others."""
         world = self._fleet.world
-        indexes = [*translation.review_indexes(world), *selection_problem_indexes(self._fleet)]
+        indexes: list[Collection[Problem, Any]] = [self._held]
+        indexes += [*translation.review_indexes(world), *selection_problem_indexes(self._fleet)]
         indexes += [index for proxies in judged for index in translation.problem_indexes(world, *proxies)]
         before, self._watches = self._watches, {}
         for index in indexes:  # equal ones are the same

@@ -52,6 +52,14 @@ SUBJECT = Subject(
             "Set what is to change: `uri`, `authority`, `scheme` or `port`.",
         ),
         Entry(
+            "held",
+            "a destination does not exist, so that proxies keep the last version of the host that led somewhere. "
+            "See [changes](../changes.md#a-route-that-leads-to-nothing-is-held)",
+            "No edit of the host takes effect while it is held; after a restart of the server it is not held any more, "
+            "and requests are answered with 503. A running server tells of it, `fairlead check` cannot.",
+            "Add what the message names, or let the route lead to something that exists.",
+        ),
+        Entry(
             "ip-server-name",
             "clients send no server name for an IP address",
             "The route never matches.",
@@ -128,7 +136,7 @@ SUBJECT = Subject(
         ),
         Entry(
             "unknown-port",
-            "the Service has no such port; such requests are answered with 503, or the rule's error",
+            "the Service has no such port; such requests are answered with 503, or the rule's error, unless the host is `held`",
             "Every request of that share fails.",
             "Use one of the ports that the message names.",
             istio="IST0101",
@@ -141,14 +149,14 @@ SUBJECT = Subject(
         ),
         Entry(
             "unknown-service",
-            "no such service is visible here; such requests are answered with 503, or the rule's error",
+            "no such service is visible here; such requests are answered with 503, or the rule's error, unless the host is `held`",
             "Every request of that share fails.",
             "Add a Service or ServiceEntry; a short name is short for one in the object's own namespace.",
             istio="IST0101",
         ),
         Entry(
             "unknown-subset",
-            "no DestinationRule defines the subset; requests are answered with 503",
+            "no DestinationRule defines the subset; requests are answered with 503, unless the host is `held`",
             "Every request of that share fails.",
             "Define the subset in a DestinationRule for the same host, or leave it out.",
             istio="IST0101",

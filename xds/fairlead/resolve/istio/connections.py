@@ -14,7 +14,7 @@ from fairlead.problems import FieldPath, Problem
 from fairlead.resolve import clusters
 from fairlead.resolve.dialect import ConnectionRoute, Server, ServerProtocol
 from fairlead.resolve.hosts import intersect
-from fairlead.resolve.istio.destinations import backend
+from fairlead.resolve.istio.destinations import reference
 from fairlead.resolve.istio.gateways import gateway_servers
 from fairlead.resolve.istio.matches import applies
 from fairlead.resolve.istio.references import gateway_names
@@ -117,7 +117,7 @@ def _connections(
     route: tuple[RouteDestination, ...], virtual_service: VirtualService, source: Source, path: FieldPath
 ) -> TcpConnections:
     shares = [
-        WeightedBackend(backend(share.destination, source, (*path, index, "destination")), share.weight or 1)
+        WeightedBackend(reference(share.destination, source, (*path, index, "destination")).backend, share.weight or 1)
         for index, share in enumerate(route)
         if share.weight or len(route) == 1
     ]

@@ -25,7 +25,7 @@ from fairlead.problems import FieldPath
 from fairlead.resolve import clusters, mesh
 from fairlead.resolve.istio import policies
 from fairlead.resolve.istio.delegation import WrittenRoute, written_routes
-from fairlead.resolve.istio.destinations import backend
+from fairlead.resolve.istio.destinations import reference
 from fairlead.resolve.istio.matches import applies, request_match, takes_everything
 from fairlead.resolve.istio.references import virtual_service_key
 from fairlead.resolve.istio.source import Place, Source
@@ -165,17 +165,20 @@ def _forward(route: model.HTTPRoute, host: str, source: Source, path: FieldPath)
 
 def _destinations(route: model.HTTPRoute, source: Source, path: FieldPath) -> Iterable[Destination]:
     if len(route.route) == 1:
-        yield Destination(backend(route.route[0].destination, source, (*path, "route", 0, "destination")))
+        only = reference(route.route[0].destination, source, (*path, "route", 0, "destination"))
+        yield Destination(only.backend, missing=only.missing)
         return
     for index, share in enumerate(route.route):
         if share.weight:
             request, host = policies.request_headers(share.headers)
+            found = reference(share.destination, source, (*path, "route", index, "destination"))
             yield Destination(
-                backend=backend(share.destination, source, (*path, "route", index, "destination")),
+                backend=found.backend,
                 weight=share.weight,
                 request_headers=request,
                 response_headers=policies.response_headers(share.headers),
                 host=host,
+                missing=found.missing,
             )
 
 
@@ -200,9 +203,13 @@ def _mirrors(route: model.HTTPRoute, source: Source, path: FieldPath) -> Iterabl
         elif route.mirror_percent is not None:
             percent = route.mirror_percent
         if percent > 0:
-            yield Mirror(backend(route.mirror, source, (*path, "mirror")), policies.share(percent))
+            yield _mirror(route.mirror, percent, source, (*path, "mirror"))
     for index, policy in enumerate(route.mirrors):
         percent = policy.percentage.value if policy.percentage is not None else 100
         if percent > 0:
-            where = (*path, "mirrors", index, "destination")
-            yield Mirror(backend(policy.destination, source, where), policies.share(percent))
+            yield _mirror(policy.destination, percent, source, (*path, "mirrors", index, "destination"))
+
+
+def _mirror(destination: model.Destination, percent: float, source: Source, path: FieldPath) -> Mirror:
+    found = reference(destination, source, path, effect="so that nothing is mirrored to it")
+    return Mirror(found.backend, policies.share(percent))
