@@ -119,7 +119,7 @@ async def test_a_refusal_is_counted_until_it_is_over(tmp_path: Path) -> None:
         assert scraped["pilot_total_xds_rejects type=cds"] == 1
         assert scraped["pilot_xds_lds_reject"] == 0
         client.refuse = lambda _kind, _names: ""
-        server.write("2.yaml", "")
+        server.write("1.yaml", "")
         await until(lambda: scraped["pilot_xds_cds_reject"] == 0, "there is nothing that it lacks")
         assert scraped["pilot_total_xds_rejects type=cds"] == 1
 

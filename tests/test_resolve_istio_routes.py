@@ -230,7 +230,9 @@ def test_destinations(destination: str, backend: Backend, code: str | None) -> N
     made = route_world(f"route: [{{destination: {{{destination}}}}}]", more=SHOPS + "---" + RULE % "{}")
     (route,) = only_host(made).routes
     assert isinstance(route.action, Forward)
-    assert route.action.destinations == (Destination(backend),)
+    (found,) = route.action.destinations
+    assert found == Destination(backend, missing=found.missing)
+    assert (found.missing.code if found.missing is not None else None) == code
     problems = all_problems(made)
     assert [problem.code for problem in problems] == ([code] if code else [])
     for problem in problems:

@@ -110,7 +110,7 @@ async def test_what_is_refused_stays_so_while_other_resources_are_taken_in(tmp_p
         await client.until(lambda: client.names("cds"))
         found = (await server.settled()).proxies[0].types["cds"]
         assert (found.state, found.error) == (SyncState.REJECTED, f"no {CLUSTER}")
-        server.write("2.yaml", "")  # what the proxy lacks, it is no longer offered
+        server.write("1.yaml", STORE)  # what the proxy lacks, it is no longer offered
         await until(lambda: only_proxy(server).types["cds"].state is SyncState.SYNCED, "nothing is lacking")
 
 

@@ -74,6 +74,12 @@ class Fault(NamedTuple):
     """Which version of h7.test goes on, or with which status it is answered."""
     told_of: str = ""
     """The file that the fault is told of, if it is another one."""
+    held: bool = False
+    """A running server has something to hold, which makes it an error."""
+
+    @property
+    def severity_when_running(self) -> str:
+        return "error" if self.held else self.severity
 
 
 FAULTS = {
@@ -84,7 +90,7 @@ FAULTS = {
         "h7.yaml", "timeout: 5s", 'match: [{uri: {regex: "/("}}]', "invalid-regex", "match:"
     ),
     "missing host": Fault("h7.yaml", "host: web, ", "", "missing-field", "- destination:"),
-    "unknown service": Fault("h7.yaml", "web", "gone", "unknown-service", "- destination:", "warning", 503),
+    "unknown service": Fault("h7.yaml", "web", "gone", "unknown-service", "- destination:", "warning", held=True),
     "unknown field": Fault("h7.yaml", "timeout:", "timeuot:", "unknown-field", "timeuot:", "warning", "new"),
     "negative weight": Fault("h7.yaml", "weight: 1", "weight: -1", "invalid-value", "weight:"),
     "unknown gateway": Fault("h7.yaml", "edge, seventh", "edgy", "unknown-gateway", "gateways:", "warning", 404),
@@ -164,7 +170,7 @@ async def test_one_fault_after_the_other(stack: Stack, protocol: str) -> None:
             await until(lambda: served(client, "old"), f"{name} is solved")
             # Told once when it appears, however often all is computed anew, and once when it is solved.
             levels = [line.split()[1] for line in running(stack).log_text()[logged:].splitlines()]
-            assert levels == [f"[{fault.severity}", "[info"], name
+            assert levels == [f"[{fault.severity_when_running}", "[info"], name
     rejected = await envoy.stats("update_rejected$")
     assert sum(rejected.values()) == 0
 
@@ -195,10 +201,11 @@ async def judge_words(stack: Stack, fault: Fault, logged: int) -> None:
     """The fault is in `/status`, and in the log from position `logged` on."""
     (problem,) = await problems(stack)
     file = str(stack.folder / (fault.told_of or fault.file))
-    assert (problem["severity"], problem["code"], problem["file"]) == (fault.severity, fault.code, file)
+    code, severity = "held" if fault.held else fault.code, fault.severity_when_running
+    assert (problem["severity"], problem["code"], problem["file"]) == (severity, code, file)
     assert line_of(stack.folder, fault, problem["line"]).startswith(fault.line)
     (line,) = running(stack).log_text()[logged:].splitlines()
-    for part in (fault.severity, problem["message"], f"code={fault.code} ", f"at={file}:{problem['line']}:"):
+    for part in (severity, problem["message"], f"code={code} ", f"at={file}:{problem['line']}:"):
         assert part in line
 
 

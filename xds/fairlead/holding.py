@@ -27,6 +27,8 @@ from fairlead.resolve.scope import Locality, Selection
 from fairlead.snapshot.resource import Resource
 from fairlead.world import Retained, World
 
+HELD = "held"
+"""The code of these problems."""
 HeldProblems = Input[Problem, frozenset[tuple[Selection, VirtualHostKey]]]
 """Why virtual hosts are held -> which ones."""
 
@@ -236,7 +238,7 @@ def _missing(host: VirtualHost) -> list[Problem]:
 
 def _problem(key: VirtualHostKey, missing: Problem) -> Problem:
     return error(
-        "held",
+        HELD,
         f"{key.domain} is held as it was when all its routes led somewhere, since {missing.message}",
         key=missing.key,
         path=missing.path,

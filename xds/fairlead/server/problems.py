@@ -14,7 +14,7 @@ import structlog
 from fairlead import translation
 from fairlead.check.formats import in_order
 from fairlead.derive import Collection
-from fairlead.holding import HeldProblems
+from fairlead.holding import HELD, HeldProblems
 from fairlead.problems import FieldPath, ObjectKey, Position, Problem, Severity
 from fairlead.resolve.scope import Locality, Proxy, Selection
 from fairlead.server.fleet import Fleet, expected, selection_problem_indexes
@@ -173,9 +173,13 @@ class Problems:
         """Log what has appeared and what is solved, in small steps between which the caller may do other things."""
         changed, self._changed = self._changed, set()
         appeared = {}
+        held = {(problem.key, problem.path) for problem in self._held.keys()}  # noqa: SIM118  # no dict
         for identity in changed:
             if self._counts[identity]:
-                if identity not in self._told:
+                problem = identity.problem
+                if problem.code != HELD and (problem.key, problem.path) in held:
+                    self._changed.add(identity)  # one fault is told once: as what comes of it, as long as that lasts
+                elif identity not in self._told:
                     appeared[self._place(self._placed.get(identity, identity.problem))] = identity
                     yield
                 continue
