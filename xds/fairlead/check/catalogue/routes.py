@@ -136,7 +136,8 @@ SUBJECT = Subject(
         ),
         Entry(
             "unknown-port",
-            "the Service has no such port; such requests are answered with 503, or the rule's error, unless the host is `held`",
+            "the Service has no such port; such requests are answered with 503, or the rule's error, unless the "
+            "host is `held`",
             "Every request of that share fails.",
             "Use one of the ports that the message names.",
             istio="IST0101",
@@ -149,7 +150,8 @@ SUBJECT = Subject(
         ),
         Entry(
             "unknown-service",
-            "no such service is visible here; such requests are answered with 503, or the rule's error, unless the host is `held`",
+            "no such service is visible here; such requests are answered with 503, or the rule's error, unless the "
+            "host is `held`",
             "Every request of that share fails.",
             "Add a Service or ServiceEntry; a short name is short for one in the object's own namespace.",
             istio="IST0101",
