@@ -306,6 +306,14 @@ def test_durations(value: str, problem: str | None) -> None:
             """,
         ),
         (
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: a}",
+            """\
+            2:7 warning[unsupported-kind] kind
+                WorkloadGroup of networking.istio.io is not supported yet; the object is not served
+                write a WorkloadEntry for each workload, and outlierDetection in place of its probe
+            """,
+        ),
+        (
             "apiVersion: networking.istio.io/v2\nkind: Sidecar\nmetadata: {name: a}\nspec: {}",
             """\
             1:13 error[unsupported-version] apiVersion

@@ -44,6 +44,11 @@ PLACED: dict[str, tuple[str, str, str]] = {
     "no-rule": (case("no-rule"), "abc", "abc"),
     "no-detection": (case("no-detection", localities("", outliers="")), "abc", "abc"),
     "detection": (case("detection", "{outlierDetection: {}}"), "a", "c"),
+    "port-detection": (
+        case("port-detection", "{portLevelSettings: [{port: {number: 80}, outlierDetection: {}}]}"),
+        "a",
+        "c",
+    ),
     "disabled": (case("disabled", localities("enabled: false")), "abc", "abc"),
     "zone": (case("zone", "{outlierDetection: {}}", f"{endpoint('b')}, {endpoint('c')}"), "b", "c"),
     "failover": (
@@ -203,6 +208,7 @@ async def gateways(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ga
 @pytest.mark.parametrize("name", PLACED)
 @pytest.mark.istio_fields(
     "DestinationRule.{host,workloadSelector.matchLabels{},subsets[].{name,labels{}},trafficPolicy.outlierDetection}",
+    "DestinationRule.trafficPolicy.portLevelSettings[].outlierDetection",
     "DestinationRule.trafficPolicy.loadBalancer.localityLbSetting.{enabled,failoverPriority[],failover[].{from,to}}",
     "DestinationRule.trafficPolicy.loadBalancer.localityLbSetting.distribute[].{from,to{}}",
     "ServiceEntry.endpoints[].{locality,labels{}}",

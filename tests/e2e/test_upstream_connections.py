@@ -109,6 +109,7 @@ TLS = {
     "tls-file": (f"mode: SIMPLE, {VERIFIED}", 200),
     "tls-other-file": ("mode: SIMPLE, sni: inside.test, caCertificates: {folder}/other.pem", 503),
     "tls-system": ("mode: SIMPLE, sni: inside.test, caCertificates: system", 503),
+    "tls-of-port": ("mode: SIMPLE, sni: inside.test, insecureSkipVerify: true", 200),
     "tls-unverified": ("mode: SIMPLE, sni: inside.test, insecureSkipVerify: true", 200),
     "tls-named": (f"mode: SIMPLE, {VERIFIED}, subjectAltNames: [inside.test]", 200),
     "tls-misnamed": (f"mode: SIMPLE, {VERIFIED}, subjectAltNames: [a.test]", 503),
@@ -127,7 +128,10 @@ asks."""
 def in_tls(name: str, folder: Path) -> str:
     port = MUTUAL_PORT if name.startswith("mutual") else TLS_PORT
     settings = TLS[name][0].format(folder=folder)
-    return case(name, f"{{tls: {{{settings}}}}}", f"{{address: 127.0.0.1, ports: {{http: {port}}}}}", routes=NO_RETRIES)
+    policy = f"{{tls: {{{settings}}}}}"
+    if name == "tls-of-port":
+        policy = f"{{portLevelSettings: [{{port: {{number: 80}}, {policy[1:]}]}}"
+    return case(name, policy, f"{{address: 127.0.0.1, ports: {{http: {port}}}}}", routes=NO_RETRIES)
 
 
 def client_secret() -> str:
@@ -237,6 +241,7 @@ async def test_pings_are_accepted(gateways: Gateways) -> None:
 @pytest.mark.parametrize("name", TLS)
 @pytest.mark.istio_fields(
     "DestinationRule.trafficPolicy.tls.{mode,caCertificates,caCrl,clientCertificate,privateKey,credentialName}",
+    "DestinationRule.trafficPolicy.portLevelSettings[].tls",
     "DestinationRule.trafficPolicy.tls.{sni,subjectAltNames[],insecureSkipVerify}",
 )
 async def test_tls(gateways: Gateways, name: str) -> None:

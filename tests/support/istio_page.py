@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from fairlead.models import registry
 from fairlead.models.fields import Field, fields_of, spec_of
+from fairlead.models.istio.common import NETWORKING_GROUP
 from fairlead.models.istio.destination_rule import DestinationRule
 from fairlead.models.istio.gateway import Gateway
 from fairlead.models.istio.mesh_config import MeshConfig
@@ -28,6 +30,9 @@ TESTS = ROOT / "tests"
 KINDS = {kind.kind: spec_of(kind) for kind in (Gateway, VirtualService, DestinationRule, WorkloadEntry, ServiceEntry)}
 KINDS["MeshConfig"] = Field(MeshConfig, "", "", "", MeshConfig)
 """In the order of the page; messages that several share are shown where they come first."""
+
+UNREAD = ("WorkloadGroup",)
+"""Kinds of the same kin that are not read at all."""
 
 INTRODUCTION = """\
 # Which of Istio's fields work?
@@ -194,7 +199,13 @@ def is_tested(kind: str, row: Row) -> bool:
 
 def page() -> str:
     """The text of docs/istio.md."""
-    return "\n".join([INTRODUCTION, *(_section(kind) for kind in KINDS)])
+    return "\n".join([INTRODUCTION, *(_section(kind) for kind in KINDS), *(_unread(kind) for kind in UNREAD)])
+
+
+def _unread(kind: str) -> str:
+    problem = registry.unsupported(NETWORKING_GROUP, kind)
+    assert problem is not None
+    return f"## {kind}\n\n**not supported**: {problem.message}; {problem.hint}.\n"
 
 
 def _section(kind: str) -> str:

@@ -51,6 +51,13 @@ _UNSUPPORTED = {
 }
 """Groups whose kinds decide about traffic: kinds of them that are not read are worth a word, a Deployment is not."""
 
+_NEAREST = {
+    ("networking.istio.io", "WorkloadGroup"): (
+        "write a WorkloadEntry for each workload, and outlierDetection in place of its probe"
+    ),
+}
+"""Kinds of which others do a part -> what to do."""
+
 
 def model(group: str, kind: str) -> type[KubernetesObject] | None:
     """The model of a kind; None when the kind is not read."""
@@ -63,7 +70,7 @@ def unsupported(group: str, kind: str) -> Problem | None:
         return _mistyped(group, kind)
     if kind in _UNSUPPORTED[group]:
         message = f"{kind} of {group} is not supported yet; the object is not served"
-        return warning("unsupported-kind", message, path=("kind",))
+        return warning("unsupported-kind", message, path=("kind",), hint=_NEAREST.get((group, kind), ""))
     message = f"{kind} is no kind of {group} that is read; the object is not served"
     similar = difflib.get_close_matches(kind, _kinds_of(group), 1)
     hint = f"did you mean {similar[0]}?" if similar else ""
