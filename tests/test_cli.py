@@ -20,7 +20,7 @@ from support.expectations import EXAMPLES, NAMES
 from typer.main import get_command
 from typer.testing import CliRunner
 
-COMMANDS = ("serve", "check", "render", "explain", "status", "bootstrap", "demo", "pki")
+COMMANDS = ("serve", "check", "render", "explain", "diff", "status", "bootstrap", "demo", "pki")
 FAULTY = """\
 apiVersion: networking.istio.io/v1
 kind: Gateway

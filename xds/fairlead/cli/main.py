@@ -8,6 +8,7 @@ import typer
 from fairlead.cli.bootstrap import bootstrap
 from fairlead.cli.check import check
 from fairlead.cli.demo import demo
+from fairlead.cli.diff import diff
 from fairlead.cli.explain import explain
 from fairlead.cli.pki import pki
 from fairlead.cli.render import render
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, render, explain, status, bootstrap, demo):
+for command in (serve, check, render, explain, diff, status, bootstrap, demo):
     app.command()(command)
 app.add_typer(pki, name="pki")
 

@@ -10,6 +10,7 @@ from fairlead.explain import nearest
 from fairlead.explain.asked import Asked
 from fairlead.explain.values import Explanation, Hint, Other, Source, Stop
 from fairlead.simulation import Fact, Simulation, Stage, Step, Verdict
+from fairlead.simulation.words import outcome
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 
@@ -51,7 +52,7 @@ def explain(subject: Subject, asked: Asked, now: datetime) -> Explanation:
         asked=str(asked),
         accepted=not verdict.refused,
         served=served,
-        outcome=_outcome(verdict),
+        outcome=outcome(verdict),
         stops=stops,
         astray=astray,
         hints=tuple(hints),
@@ -67,33 +68,6 @@ def most_telling(explanations: Sequence[Explanation]) -> list[Explanation]:
         if group:
             return group
     return [max(explanations, key=lambda found: len(found.stops))] if explanations else []
-
-
-# --- The outcome ------------------------------------------------------------------------------------------------------
-
-
-def _outcome(verdict: Verdict) -> str:
-    if verdict.refused:
-        return f"is refused: {verdict.failure}"
-    if verdict.failure:
-        return f"fails{f' with {verdict.status}' if verdict.status else ''}: {verdict.failure}"
-    if verdict.location:
-        return f"is redirected with {verdict.status} to {verdict.location}"
-    if verdict.status is not None:
-        return f"is answered by the proxy with {verdict.status}"
-    shares = list(verdict.clusters.items())
-    if len(shares) == 1:
-        return f"goes to {backend_in_words(shares[0][0])}"
-    return "goes to " + ", ".join(f"{backend_in_words(name)} ({100 * share:.4g} %)" for name, share in shares)
-
-
-def backend_in_words(cluster: str) -> str:
-    """`host:port subset v1` for a cluster that is named as Istio names it; others as they are."""
-    parts = cluster.split("|")
-    if len(parts) != 4:
-        return cluster
-    _, port, subset, host = parts
-    return f"{host}:{port}" + (f" subset {subset}" if subset else "")
 
 
 # --- Objects ----------------------------------------------------------------------------------------------------------

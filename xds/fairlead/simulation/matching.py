@@ -19,15 +19,22 @@ _PSEUDO_HEADERS = {":method": "method", ":authority": "host", ":scheme": "scheme
 """How people call them."""
 
 
-def virtual_host(hosts: Iterable[VirtualHost], name: str) -> tuple[VirtualHost, str] | None:
-    """The virtual host that serves a host name, and the domain of it that matches."""
-    ranked = [
-        (rank, host, domain)
-        for host in hosts
-        for domain in host.domains
-        if (rank := domain_rank(domain.lower(), name.lower())) is not None
-    ]
-    return max(ranked, key=lambda item: item[0])[1:] if ranked else None
+class Domains:
+    """The domains of a route table, to be looked up by host names: one edit is no reason to look at all hosts."""
+
+    def __init__(self, hosts: Iterable[VirtualHost]) -> None:
+        self._hosts = {domain.lower(): (host, domain) for host in hosts for domain in host.domains}
+        self._wildcards = sorted((name for name in self._hosts if name.endswith("*") and name != "*"), key=len)
+
+    def find(self, name: str) -> tuple[VirtualHost, str] | None:
+        """The virtual host that serves a host name, and the domain of it that matches."""
+        name = name.lower()
+        suffixes = (f"*{name[index:]}" for index in range(1, len(name)))
+        prefixes = (pattern for pattern in reversed(self._wildcards) if domain_rank(pattern, name) is not None)
+        for pattern in (name, *suffixes, *prefixes, "*"):
+            if pattern in self._hosts:
+                return self._hosts[pattern]
+        return None
 
 
 def mismatch(match: RouteMatch, request: Request) -> str:

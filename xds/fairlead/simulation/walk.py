@@ -45,6 +45,7 @@ class Simulation:
         self.assignments: dict[str, ClusterLoadAssignment] = {}
         self.certificates: dict[str, bytes] = {}
         """Name of a Secret -> its certificate chain in PEM; the private key is left where it is."""
+        self._domains: dict[str, matching.Domains] = {}
         hosts: list[Resource] = []
         for resource in resources:
             match resource.type_url:
@@ -163,7 +164,7 @@ class Simulation:
         name = manager.rds.route_config_name
         verdict.route_table = name
         table = self.routes.get(name)
-        found = None if table is None else matching.virtual_host(table.virtual_hosts, request.host)
+        found = None if table is None else self._hosts_of(table).find(request.host)
         if table is None or found is None:
             verdict.status = 404
             verdict.failure = f"route configuration {name} has no virtual host for {request.host}"
@@ -199,6 +200,12 @@ class Simulation:
         verdict.steps.append(Step(stage=Stage.ROUTE, name="", within=(name, host.name), not_chosen=not_chosen))
         of_host = f"of virtual host {host.name}"
         verdict.failure = f"no route {of_host} matches" if host.routes else f"there are no routes {of_host}"
+
+    def _hosts_of(self, table: RouteConfiguration) -> matching.Domains:
+        found = self._domains.get(table.name)
+        if found is None:
+            found = self._domains[table.name] = matching.Domains(table.virtual_hosts)
+        return found
 
     def _take(  # noqa: PLR0917  # what a route stands in, from the outside to the inside
         self,

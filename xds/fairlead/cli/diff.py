@@ -1,0 +1,66 @@
+"""`fairlead diff`: what a change of objects does to proxies, before it is made."""
+
+import enum
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fairlead.cli.offline import all_problems, load
+from fairlead.cli.output import OUT
+from fairlead.cli.proxies import chosen, name_of
+from fairlead.cli.render import resources
+from fairlead.comparison import Difference, as_text, compare
+from fairlead.problems import Problem
+from fairlead.status import ProblemStatus, one_line
+
+
+class Format(enum.StrEnum):
+    """How to write."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(help="Folder or file with the objects as they are.")],
+    new: Annotated[Path, typer.Argument(help="Folder or file with the objects as they shall be.")],
+    proxy: Annotated[
+        str, typer.Option(help="Only for this proxy, NAMESPACE/k=v,...; without: all that the Gateways are meant for.")
+    ] = "",
+    namespace: Annotated[str, typer.Option(help="Namespace of the proxy that --labels describes.")] = "default",
+    labels: Annotated[str, typer.Option(help="Labels of a proxy, k=v,...")] = "",
+    output: Annotated[Format, typer.Option("--format", help="For people, or for scripts.")] = Format.TEXT,
+) -> None:
+    """Say which requests go elsewhere, which connections drain, which resources and problems change. Needs no server.
+
+    Exit code 0 when nothing differs, 1 when something does, 2 when the command cannot be carried out.
+
+    \b
+    fairlead diff /etc/fairlead ./new
+    git worktree add /tmp/main main && fairlead diff /tmp/main/objects ./objects
+    """  # noqa: D301  # \b keeps typer from filling the lines
+    (before, old_reading), (after, new_reading) = load([old]), load([new])
+    proxies = dict.fromkeys(each for world in (before, after) for each in chosen(world, proxy, namespace, labels))
+    differences = [compare(name_of(each), resources(before, each), resources(after, each)) for each in proxies]
+    was, will = all_problems(before, old_reading), all_problems(after, new_reading)
+    found = Difference(
+        proxies=tuple(each for each in differences if each.resources),
+        unchanged=sum(not each.resources for each in differences),
+        appeared=_only(will, was),
+        vanished=_only(was, will),
+    )
+    if output is Format.JSON:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        OUT.print("\n".join(map(one_line, as_text(found).splitlines())), markup=False)
+    if not found.empty:
+        raise typer.Exit(1)
+
+
+def _only(problems: Iterable[Problem], others: Iterable[Problem]) -> tuple[ProblemStatus, ...]:
+    """The problems that are not among others, wherever those are written."""
+    known = {problem.at(None) for problem in others}
+    return tuple(ProblemStatus.of(problem) for problem in problems if problem.at(None) not in known)

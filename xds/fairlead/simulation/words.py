@@ -1,0 +1,34 @@
+"""Where a request ends, in a sentence."""
+
+from collections.abc import Iterable
+
+from fairlead.simulation.values import Verdict
+
+
+def outcome(verdict: Verdict) -> str:
+    """Such as `goes to a.default.svc.cluster.local:80`, or `is refused: nothing listens on port 81`."""
+    if verdict.refused:
+        return f"is refused: {verdict.failure}"
+    if verdict.failure:
+        return f"fails{f' with {verdict.status}' if verdict.status else ''}: {verdict.failure}"
+    if verdict.location:
+        return f"is redirected with {verdict.status} to {verdict.location}"
+    if verdict.status is not None:
+        return f"is answered by the proxy with {verdict.status}"
+    return f"goes to {_listed(verdict.clusters.items())}"
+
+
+def _listed(shares: Iterable[tuple[str, float]]) -> str:
+    found = list(shares)
+    if len(found) == 1:
+        return backend(found[0][0])
+    return ", ".join(f"{backend(name)} ({100 * share:.4g} %)" for name, share in found)
+
+
+def backend(cluster: str) -> str:
+    """`host:port subset v1` for a cluster that is named as Istio names it; others as they are."""
+    parts = cluster.split("|")
+    if len(parts) != 4:
+        return cluster
+    _, port, subset, host = parts
+    return f"{host}:{port}" + (f" subset {subset}" if subset else "")
