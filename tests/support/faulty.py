@@ -11,7 +11,10 @@ from fairlead.certificates.issuing import Issued, issue
 
 FAULTY = Path(__file__).resolve().parent.parent / "faulty"
 _START = datetime(2026, 1, 1, tzinfo=UTC)
-_PLACEHOLDER = re.compile(r'"<(certificate|key) of ([^">,]+)(?:, valid until ([0-9-]+))?>"')
+_PLACEHOLDER = re.compile(
+    r'"<(?P<first>certificate|key)s?(?: and (?P<second>certificate|key))? of (?P<hosts>[^">,]+)'
+    r'(?:, valid until (?P<end>[0-9-]+))?(?:, then (?P<third>another))?>"'
+)
 _FILLER = re.compile(r'"<filler of ([0-9]+) characters>"')
 _CODE = re.compile(r"(?:error|warning|info): ([a-z-]+)")
 
@@ -27,8 +30,11 @@ def filled(text: str) -> str:
     """The input with PEM where it says `"<certificate of a.example.com, valid until 2026-06-11>"` or `"<key of a>"`."""
 
     def pem(match: re.Match[str]) -> str:
-        issued = _issued(match[2], match[3] or "")
-        return json.dumps((issued.certificate_pem if match[1] == "certificate" else issued.key_pem.reveal()).decode())
+        issued = _issued(match["hosts"], match["end"] or "")
+        parts = {"certificate": issued.certificate_pem, "key": issued.key_pem.reveal()}
+        parts["another"] = _issued("another.example.com", "").certificate_pem
+        wanted = (match["first"], match["second"], match["third"])
+        return json.dumps(b"".join(parts[name] for name in wanted if name).decode())
 
     return _FILLER.sub(lambda match: f'"{"x" * int(match[1])}"', _PLACEHOLDER.sub(pem, text))
 

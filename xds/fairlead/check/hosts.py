@@ -1,5 +1,6 @@
 """Hosts of servers, and whether clients get there: certificates that do not name them, connections that are reused."""
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from fairlead.resolve.listeners import Plan, plans
 from fairlead.resolve.scope import Selection
 from fairlead.world import World
 
+_SHOWN = 3
+"""How many hosts a message names."""
 _TLS = (ServerProtocol.HTTPS, ServerProtocol.TLS, ServerProtocol.TLS_PASSTHROUGH)
 
 
@@ -50,9 +53,9 @@ def _certified(world: World, selection: Selection, server: Server) -> _Certified
     return _Certified(server, tuple(names), tuple(secrets))
 
 
-def _named(hosts: Iterable[str], limit: int = 3) -> str:
+def _named(hosts: Iterable[str]) -> str:
     listed = list(hosts)
-    return ", ".join(listed[:limit]) + (" and others" if len(listed) > limit else "")
+    return ", ".join(listed[:_SHOWN]) + (" and others" if len(listed) > _SHOWN else "")
 
 
 def _mismatch(one: _Certified) -> Iterator[Problem]:
@@ -87,18 +90,19 @@ def _reuse(certified: list[_Certified]) -> Iterator[Problem]:
             exact.setdefault(host, one)
             below.setdefault(host.partition(".")[2], []).append((host, one))
     for one in certified:
-        reached: Mapping[str, _Certified] = {
-            host: other
+        of_others = (
+            (host, other)
             for host, other in _hosts_named(one.names, exact, below)
             if other is not one and not any(covers(own, host) for own in one.server.hosts)
-        }
+        )
+        # Where all servers share a certificate, each reaches all others: a few are enough to tell.
+        reached = dict(itertools.islice(of_others, _SHOWN + 1))
         if reached:
-            host, other = min(reached.items(), key=lambda item: item[0])
+            host, other = next(iter(reached.items()))
             yield warning(
                 "connection-reuse",
-                f"the certificate of server {one.server.name} is also valid for {_named(sorted(reached))}, which "
-                f"server {other.server.name} of {other.server.gateway} serves: browsers reuse connections, and such "
-                "requests are answered with 404",
+                f"the certificate of server {one.server.name} is also valid for {_named(reached)}, which other servers "
+                "have: browsers reuse connections, and such requests are answered with 404",
                 key=one.server.declared_by,
                 path=(*one.server.path, "tls"),
                 hint="join the servers, or use certificates that name the server's own hosts only",

@@ -8,6 +8,7 @@ from fairlead.problems import Problem, Related, Severity, warning
 from fairlead.resolve import services
 from fairlead.resolve.istio.references import MESH, virtual_service_key
 from fairlead.resolve.istio.virtual_services import bindings, hosts_of, virtual_hosts
+from fairlead.resolve.mesh import retry_policy
 from fairlead.resolve.scope import Selection
 from fairlead.validation.istio import reachability
 from fairlead.world import ObjectName, World
@@ -24,7 +25,9 @@ def problems(world: World) -> Iterator[Problem]:
         if virtual_service is not None:
             yield from _unbound(world, virtual_service)
             for index, route in enumerate(virtual_service.spec.http):
-                yield from _retried(virtual_service, route, index)
+                # A policy of the mesh is one that somebody has chosen.
+                if retry_policy(world) is None:
+                    yield from _retried(virtual_service, route, index)
 
 
 def _unbound(world: World, virtual_service: VirtualService) -> Iterator[Problem]:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+from fairlead.intent import Backend
 from fairlead.models.istio.destination_rule import DestinationRule
 from fairlead.models.istio.service_entry import ServiceEntry
 from fairlead.models.istio.virtual_service import Destination, TCPRoute, TLSRoute, VirtualService
-from fairlead.problems import FieldPath, Problem, Related, warning
-from fairlead.resolve import services
+from fairlead.problems import FieldPath, ObjectKey, Problem, Related, warning
+from fairlead.resolve import destination_rules, services
+from fairlead.resolve.scope import Viewer
+from fairlead.resolve.services import PortProtocol, ServiceView
 from fairlead.world import World
 
 _TCP = frozenset({"", "TCP", "MONGO", "MYSQL", "REDIS"})
@@ -16,7 +19,7 @@ def problems(world: World) -> Iterator[Problem]:
     """What is wrong with references to services, whatever the proxy."""
     yield from _rules_for_nothing(world)
     yield from _shared_ports(world)
-    yield from _destinations_without_port(world)
+    yield from _destinations_of_routes(world)
 
 
 def _rules_for_nothing(world: World) -> Iterator[Problem]:
@@ -55,17 +58,19 @@ def _shared_ports(world: World) -> Iterator[Problem]:
                 )
 
 
-def _destinations_without_port(world: World) -> Iterator[Problem]:
+def _destinations_of_routes(world: World) -> Iterator[Problem]:
     found = world.objects(VirtualService)
     for name in found.keys():  # noqa: SIM118  # no dict
         virtual_service = found.get(name)
         if virtual_service is None:
             continue
         for destination, path in _destinations(virtual_service):
-            if destination.port is not None:
-                continue
             view = services.find(world, name.namespace, services.qualify(destination.host, name.namespace))
-            if view is not None and len(view.ports) > 1:
+            if view is None:
+                continue
+            if path[1] == "http":
+                yield from _in_plain_text(world, view, destination, virtual_service.key, path)
+            if destination.port is None and len(view.ports) > 1:
                 numbers = ", ".join(str(port.number) for port in view.ports)
                 yield warning(
                     "missing-port",
@@ -75,6 +80,28 @@ def _destinations_without_port(world: World) -> Iterator[Problem]:
                     hint="set port.number",
                     related=(Related("the service", view.key),),
                 )
+
+
+def _in_plain_text(
+    world: World, view: ServiceView, destination: Destination, key: ObjectKey, path: FieldPath
+) -> Iterator[Problem]:
+    """Requests that are sent without TLS to a port that expects it."""
+    number = destination.port.number if destination.port is not None else None
+    ports = [port for port in view.ports if number in (None, port.number)]
+    if len(ports) != 1 or ports[0].protocol not in (PortProtocol.HTTPS, PortProtocol.TLS):
+        return
+    number = ports[0].number
+    backend = Backend(services.qualify(destination.host, key.namespace), number, destination.subset)
+    policy = destination_rules.policy(world, Viewer(key.namespace), backend)
+    if policy.tls is None:
+        yield warning(
+            "plaintext-to-tls",
+            f"requests are sent without TLS to port {number} of {view.key}, which is for {ports[0].protocol.value}",
+            key=key,
+            path=path,
+            hint="add a DestinationRule for the host with tls.mode SIMPLE, or correct the port's name or protocol",
+            related=(Related("the service", view.key, ("spec", "ports")),),
+        )
 
 
 def _destinations(virtual_service: VirtualService) -> Iterator[tuple[Destination, FieldPath]]:

@@ -25,7 +25,7 @@ from fairlead.intent import (
 )
 from fairlead.models.istio import destination_rule as models
 from fairlead.models.istio.service_entry import Resolution
-from fairlead.problems import Problem, error, warning
+from fairlead.problems import Problem, Related, error, warning
 from fairlead.resolve import credentials, destination_rules, endpoints, localities, mesh, services, upstream_tls
 from fairlead.resolve.destination_rules import Located, Policy
 from fairlead.resolve.outcome import Outcome
@@ -172,7 +172,10 @@ def _undiscoverable(view: ServiceView) -> Problem:
 def _of_service(world: World, viewer: Viewer, view: ServiceView) -> Iterator[Problem]:
     for key in services.claimants(world, viewer.namespace, view.host)[1:]:
         message = f"{view.host} is served by {view.key}, which comes first, so that it has no effect here"
-        yield warning("host-conflict", message, key=key, path=("spec", "hosts"), hint="keep one of them")
+        related = (Related("this one serves", view.key),)
+        yield warning(
+            "host-conflict", message, key=key, path=("spec", "hosts"), hint="keep one of them", related=related
+        )
     if view.resolution is Resolution.NONE:
         message = f"resolution NONE tells a gateway no address of {view.host}: only endpoints that are listed are used"
         hint = "use resolution DNS, or STATIC with endpoints"

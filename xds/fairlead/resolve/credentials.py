@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fairlead.certificates import read_key_pair, read_trust_bundle
-from fairlead.derive import derived
+from fairlead.derive import Collection, derived, derived_index
 from fairlead.intent import AuthoritiesCredential, Credential, KeyPairCredential
 from fairlead.models.asm import ASMCredential
 from fairlead.models.core import ConfigMap, Secret
 from fairlead.models.gateway_api import Gateway
-from fairlead.problems import FieldPath, ObjectKey, Problem, error, warning
+from fairlead.problems import FieldPath, ObjectKey, Problem, Related, error, warning
 from fairlead.resolve.gateway_api.references import is_permitted
 from fairlead.resolve.outcome import Outcome
 from fairlead.world import ObjectName, World
@@ -63,7 +63,7 @@ def credential(world: World, namespace: str, name: str, strict: bool = False) ->
         return Outcome(None, (_not_permitted(namespace, wanted),))
     source = next((found for key in permitted if (found := _find(world, key)) is not None), None)
     if source is None:
-        return Outcome(None, (_missing(permitted),))
+        return Outcome(None, (_missing(world, permitted),))
     restrictions = tuple(_restrictions(source, strict=strict))
     if strict and restrictions:
         return Outcome(None, restrictions)
@@ -117,14 +117,27 @@ def _not_permitted(namespace: str, wanted: _Wanted) -> Problem:
     return error("credential-not-permitted", f"{key} is not for proxies in namespace {namespace}", key=key, hint=hint)
 
 
-def _missing(keys: Sequence[ObjectKey]) -> Problem:
+def _missing(world: World, keys: Sequence[ObjectKey]) -> Problem:
     names = " and no ".join(str(key) for key in keys)
-    return error(
-        "missing-credential",
-        f"there is no {names} that can be used",
-        key=keys[0],
-        hint="create it, or correct the name",
+    message, hint = f"there is no {names} that can be used", "create it, or correct the name"
+    others = sorted(other for key in keys for other in _secrets_by_name(world).get(key.name) or ())
+    if others and keys[0].kind == Secret.kind:
+        namespaces = ", ".join(other.namespace for other in others)
+        message += f"; there is one in {namespaces}, but proxies get only those of their own namespace"
+        hint = f"put it into namespace {keys[0].namespace}, where the proxies are"
+    related = tuple(
+        Related("not in the namespace of the proxies", ObjectKey(Secret.group, Secret.kind, *other)) for other in others
     )
+    return error("missing-credential", message, key=keys[0], hint=hint, related=related)
+
+
+def _secrets(world: World) -> Collection[ObjectName, Secret]:
+    return world.objects(Secret)
+
+
+@derived_index(_secrets)
+def _secrets_by_name(_world: World, name: ObjectName, _secret: Secret) -> Iterable[str]:
+    return (name.name,)
 
 
 # --- Content ----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from fairlead.models.istio.destination_rule import (
     TrafficPolicy,
     TunnelSettings,
 )
-from fairlead.problems import FieldPath, ObjectKey, Problem, warning
+from fairlead.problems import FieldPath, ObjectKey, Problem, Related, warning
 from fairlead.resolve import mesh, services
 from fairlead.resolve.istio.references import visibility
 from fairlead.resolve.scope import Labels, Viewer
@@ -40,9 +40,11 @@ class Located(Generic[T]):
     key: ObjectKey
     path: FieldPath
 
-    def warning(self, code: str, message: str, *path: str | int, hint: str = "") -> Problem:
+    def warning(
+        self, code: str, message: str, *path: str | int, hint: str = "", related: tuple[Related, ...] = ()
+    ) -> Problem:
         """A warning about the field at `path` below the settings."""
-        return warning(code, message, key=self.key, path=(*self.path, *path), hint=hint)
+        return warning(code, message, key=self.key, path=(*self.path, *path), hint=hint, related=related)
 
     def not_supported(self, message: str, *path: str | int, hint: str = "") -> Problem:
         """A warning that the field at `path` below the settings is not translated."""
@@ -163,6 +165,7 @@ def rule(world: World, viewer: Viewer, host: str) -> Rule:
             key=item.key,
             path=("spec", "exportTo"),
             hint="write both into one rule, or give them the same exportTo and workloadSelector",
+            related=(Related("this one holds", merged[0].key),),
         )
         for item in others
     ]
@@ -193,7 +196,9 @@ class _Merger:
                 self.policy = located
             else:
                 message = f"the policy has no effect, since that of {self.policy.key} for the same host comes first"
-                self.problems.append(located.warning("policy-without-effect", message, hint="write one policy"))
+                related = (Related("this one holds", self.policy.key, self.policy.path),)
+                problem = located.warning("policy-without-effect", message, hint="write one policy", related=related)
+                self.problems.append(problem)
         for index, subset in enumerate(item.spec.subsets):
             self._add_subset(subset, item.key, ("spec", "subsets", index))
 
@@ -201,9 +206,9 @@ class _Merger:
         first = self.subsets.get(subset.name)
         if first is not None:
             message = f"subset {subset.name} has no effect, since {first.key} has one of that name already"
-            self.problems.append(
-                warning("duplicate-subset", message, key=key, path=(*path, "name"), hint="rename one of them")
-            )
+            where, hint = (*path, "name"), "rename one of them"
+            related = (Related("this one counts", first.key, first.path),)
+            self.problems.append(warning("duplicate-subset", message, key=key, path=where, hint=hint, related=related))
             return
         self.subsets[subset.name] = Subset(frozenset(subset.labels.items()), key, path)
         if subset.traffic_policy is not None:

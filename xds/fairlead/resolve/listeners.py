@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fairlead.derive import derived, derived_map
 from fairlead.intent import AccessLog, FilterChain, HttpConnections, Listener
-from fairlead.problems import ObjectKey, Problem, error, warning
+from fairlead.problems import ObjectKey, Problem, Related, error, warning
 from fairlead.resolve import credentials, mesh
 from fairlead.resolve.dialect import ConnectionRoute, Server, ServerProtocol, listening_port, route_table
 from fairlead.resolve.dialects import DIALECTS
@@ -173,6 +173,7 @@ def _excluded(server: Server, first: Server, address: Address) -> Problem:
         key=server.declared_by,
         path=server.path,
         hint="give one of them another port or other hosts",
+        related=(Related("this one serves", first.declared_by, first.path),),
     )
 
 
@@ -274,7 +275,8 @@ def _with_names_of_their_own(chains: Iterable[FilterChain], problems: list[Probl
         for name in names:
             if name in taken:
                 message = f"TLS connections for {name} already go by {_described(taken[name])}"
-                problems.append(error("duplicate-server-name", message, key=chain.origin[-1]))
+                related = (Related("this one has the name", taken[name].origin[-1]),)
+                problems.append(error("duplicate-server-name", message, key=chain.origin[-1], related=related))
         free = tuple(name for name in names if name not in taken)
         taken |= dict.fromkeys(free, chain)
         if free:

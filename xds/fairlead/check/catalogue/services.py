@@ -124,6 +124,12 @@ SUBJECT = Subject(
             "Write `*.foo.com`.",
         ),
         Entry(
+            "plaintext-to-tls",
+            "requests are sent without TLS to a port that is for TLS",
+            "The service answers with 400, or ends the connection.",
+            "Add a DestinationRule for the host with `tls.mode: SIMPLE`, or correct the port's name or protocol.",
+        ),
+        Entry(
             "policy-without-effect",
             "another rule's policy for the host comes first",
             "Timeouts, limits or TLS of this one do not apply.",

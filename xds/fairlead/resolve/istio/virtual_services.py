@@ -11,14 +11,21 @@ from typing import Any
 
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.models.istio.virtual_service import VirtualService
-from fairlead.problems import Problem, warning
+from fairlead.problems import Problem, Related, warning
 from fairlead.resolve import mesh, services
 from fairlead.resolve.dialect import HostRoutes, ServerProtocol, VirtualHostKey, route_table
 from fairlead.resolve.hosts import intersect
 from fairlead.resolve.istio.gateways import GatewayServer, gateway_servers, selector
 from fairlead.resolve.istio.http_routes import concatenate, http_routes
 from fairlead.resolve.istio.matches import takes_everything
-from fairlead.resolve.istio.references import MESH, gateway_name, gateway_names, virtual_service_key, visibility
+from fairlead.resolve.istio.references import (
+    MESH,
+    gateway_key,
+    gateway_name,
+    gateway_names,
+    virtual_service_key,
+    visibility,
+)
 from fairlead.resolve.istio.source import Place
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection, Selector
@@ -177,6 +184,7 @@ def _duplicate(host: str, name: ObjectName, first: ObjectName) -> Problem:
         key=virtual_service_key(name),
         path=("spec", "hosts"),
         hint="give one of the two other hosts, or a match",
+        related=(Related("this one has it", virtual_service_key(first), ("spec", "http")),),
     )
 
 
@@ -205,7 +213,10 @@ def reviews(world: World, name: ObjectName) -> tuple[Problem, ...] | None:
         if servers and not any(_meets(hosts, found, name.namespace) for found in servers):
             message = f"no server of Gateway {gateway.namespace}/{gateway.name} has a host of this VirtualService"
             hint = f"the Gateway has {_listed(servers)}"
-            problems.append(warning("no-matching-host", message, key=virtual_service.key, path=path, hint=hint))
+            related = (Related("the Gateway", gateway_key(gateway), ("spec", "servers")),)
+            problems.append(
+                warning("no-matching-host", message, key=virtual_service.key, path=path, hint=hint, related=related)
+            )
     return tuple(problems) or None
 
 
