@@ -10,7 +10,7 @@ import pytest
 from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import DiscoveryResponse
 from fairlead.cli.bootstrap import Protocol, ProxyIdentity, XdsServer, bootstrap_document
 from fairlead.playground.envoy import Envoy, free_port
-from fairlead.server import ads
+from fairlead.server import admission
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, DataReceived, Event, PingAckReceived
@@ -102,9 +102,8 @@ async def test_clients_may_ping_as_often_as_they_like(server: Server, asks: bool
 
 async def test_a_peer_that_answers_no_pings_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one whose host lost its power: nothing says that the connection has ended."""
-    kinds = ("grpc.keepalive_time", "grpc.http2.ping_timeout")
-    quicker = [(name, value // 100 if name.startswith(kinds) else value) for name, value in ads.OPTIONS]
-    monkeypatch.setattr(ads, "OPTIONS", tuple(quicker))
+    monkeypatch.setattr(admission, "PING_AFTER", 0.3)
+    monkeypatch.setattr(admission, "PONG_WITHIN", 0.2)
     async with Server(tmp_path, *OBJECTS) as server, Peer(server.address) as silent, server.client() as other:
         await other.until(lambda: other.names("rds"))
         silent.open()

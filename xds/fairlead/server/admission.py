@@ -21,6 +21,7 @@ import grpc
 import structlog
 
 from fairlead.errors import IdentityError, LimitError, ProtocolError
+from fairlead.http2.server import Limits
 from fairlead.server.identity import Identity, identity_of
 from fairlead.server.settings import Settings
 
@@ -54,6 +55,12 @@ they may have another one, or be let in no more; those that are served in delta 
 CONNECTION_END = 30.0
 """Seconds that the streams of a connection of that age go on at most."""
 
+PING_AFTER = 30.0
+"""Seconds that a client may be silent before it is asked whether it is there."""
+
+PONG_WITHIN = 20.0
+"""Seconds that it has to answer."""
+
 REQUEST_BYTES = 64 << 20
 """Size of a request. The first one after a reconnect names all that the proxy holds."""
 
@@ -66,7 +73,7 @@ _REPEATED_AFTER = 300.0
 
 
 class Call(Protocol):
-    """What gRPC knows of a client."""
+    """What the transport knows of a client."""
 
     def peer(self) -> str:
         """Its address, such as `ipv4:127.0.0.1:40000`."""
@@ -81,7 +88,7 @@ class EndableCall(Call, Protocol):
     """A call that can be ended."""
 
     async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
-        """End it; raises what lets gRPC know."""
+        """End it; raises what lets the transport know."""
         ...
 
 
@@ -183,15 +190,17 @@ class _Peer:
         return not self.streams and self._next <= now - self._burst
 
 
-def connection_limits() -> list[tuple[str, int]]:
-    """What gRPC sees to itself, as options of a server."""
-    return [
-        ("grpc.server_handshake_timeout_ms", round(HANDSHAKE_WITHIN * 1000)),
-        ("grpc.max_connection_idle_ms", round(IDLE_CONNECTION * 1000)),
-        ("grpc.max_connection_age_ms", round(CONNECTION_AGE * 1000)),
-        ("grpc.max_connection_age_grace_ms", round(CONNECTION_END * 1000)),
-        ("grpc.max_receive_message_length", REQUEST_BYTES),
-    ]
+def connection_limits() -> Limits:
+    """What connections may cost, whoever opens them."""
+    return Limits(
+        handshake_within=HANDSHAKE_WITHIN,
+        idle=IDLE_CONNECTION,
+        age=CONNECTION_AGE,
+        end=CONNECTION_END,
+        ping_after=PING_AFTER,
+        pong_within=PONG_WITHIN,
+        request_bytes=REQUEST_BYTES,
+    )
 
 
 async def first_request(read: Callable[[], Awaitable[object]]) -> object:

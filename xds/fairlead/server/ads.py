@@ -2,25 +2,26 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NoReturn, Protocol
 
 import grpc
 import structlog
 
 from fairlead.errors import ProtocolError, SettingsError
-from fairlead.server.admission import Admission, Call, connection_limits, first_request, status_of
+from fairlead.http2.call import Call
+from fairlead.http2.server import GrpcServer, Handler
+from fairlead.server.admission import Admission, connection_limits, first_request, status_of
 from fairlead.server.connection import Connection, DeltaConnection, Locate, StateOfTheWorldConnection
 from fairlead.server.convergence import Progress
-from fairlead.server.csds import CLIENT_STATUS_SERVICE, client_status_handler
+from fairlead.server.csds import CLIENT_STATUS_SERVICE, client_status_handlers
 from fairlead.server.drain import drain
 from fairlead.server.flow import Flow
 from fairlead.server.hub import Hub
 from fairlead.server.introspection import Introspection
 from fairlead.server.ports import check_free, make_way, private_files
 from fairlead.server.settings import Address, Settings
-from fairlead.server.tls import server_credentials
+from fairlead.server.tls import server_context
 from fairlead.snapshot import types
 
 log = structlog.get_logger()
@@ -53,34 +54,6 @@ _SERVICES: Mapping[str, tuple[str, str, str]] = {
 }
 """Service -> its methods for the state of the world and for delta, and its type; empty: all types on one stream."""
 
-OPTIONS = (
-    # Envoy pings every few seconds, as it should; gRPC would end the connection for it.
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    # A peer that has vanished, or hangs, is noticed within 50 seconds; the last of these would be 60 otherwise.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 20_000),
-    ("grpc.http2.ping_timeout_ms", 20_000),
-    ("grpc.max_send_message_length", -1),
-    # All proxies reconnect at once after a restart.
-    ("grpc.server.max_pending_requests", 100_000),
-    ("grpc.server.max_pending_requests_hard_limit", 100_000),
-    ("grpc.server_max_unrequested_time_in_server", 600),
-    ("grpc.http2.bdp_probe", 0),
-)
-
-
-class _Context(Call, Protocol):
-    """A call as it is used here; grpc's own types leave out that `read` may tell that there is no more."""
-
-    async def read(self) -> object: ...
-
-    async def write(self, message: bytes, /) -> None: ...
-
-    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn: ...
-
-
 _METHODS: Mapping[str, tuple[Callable[[str, Progress, Locate, str], Connection], str]] = {
     f"/{service}/{method}": (connection, type_url)
     for service, (state_of_the_world, delta, type_url) in _SERVICES.items()
@@ -108,38 +81,44 @@ class XdsServer:
         self._admission = Admission(settings)
         self._flow = Flow()
         self._watching: asyncio.Task[None] | None = None
-        self._credentials = server_credentials(settings)
+        self._tls = server_context(settings)
         self.connections: set[Connection] = set()
-        handlers = [_Handlers(hub, self._serve), client_status_handler(self.connections, self._admission)]
-        options = (*OPTIONS, *connection_limits(), ("grpc.so_reuseport", int(settings.reuse_port)))
-        self._server = grpc.aio.server(handlers=handlers, options=options)
-        self._introspection = Introspection(self._server, (*_SERVICES, CLIENT_STATUS_SERVICE), self._admission)
+        self._introspection = Introspection((*_SERVICES, CLIENT_STATUS_SERVICE), self._admission)
+        handlers: dict[str, Handler] = {
+            **{path: partial(self._serve, *how) for path, how in _METHODS.items()},
+            **client_status_handlers(self.connections, self._admission),
+            **self._introspection.handlers,
+        }
+        self._server = GrpcServer(handlers, connection_limits(), self._broken)
         self._stopping = False
         self.address = settings.xds_address
         """With the port that was chosen, once it has started."""
 
     async def start(self) -> None:
         """Open the ports; raises `SettingsError` when one cannot be had."""
+        try:
+            await self._listen()
+        except SettingsError:
+            await self._server.stop(0)
+            raise
+        await self._introspection.start()
+        self._watching = asyncio.create_task(self._flow.watch())
+
+    async def _listen(self) -> None:
         address, path = self._settings.xds_address, self._settings.xds_socket
         try:
-            if self._credentials is None:
-                port = self._server.add_insecure_port(str(address))
-            else:
-                port = self._server.add_secure_port(str(address), self._credentials)
-        except RuntimeError as error:
-            raise SettingsError(f"--xds-address {address}: {error}") from None
+            port = await self._server.listen(*address, self._tls, reuse_port=self._settings.reuse_port)
+        except OSError as error:
+            raise SettingsError(f"--xds-address {address} cannot be listened on: {error.strerror}") from None
         self.address = Address(address.host, port)
         if path is not None:
             make_way(path, "--xds-socket")
             try:
                 with private_files():
-                    self._server.add_insecure_port(f"unix:{path.absolute()}")
+                    await self._server.listen_on(path)
                     path.chmod(0o600)
-            except (RuntimeError, OSError) as error:
+            except OSError as error:
                 raise SettingsError(f"--xds-socket {path}: {error}") from None
-        await self._server.start()
-        await self._introspection.start()
-        self._watching = asyncio.create_task(self._flow.watch())
 
     async def stop(self, seconds: float) -> None:
         """Take no new streams, and end the others, spread over at most `seconds`.
@@ -148,8 +127,8 @@ class XdsServer:
         """
         self._stopping = True
         await self._introspection.stop()
-        # gRPC closes the ports now, and tells clients to open another connection for the next stream, which may lead
-        # to another server.
+        # The ports are closed now, and clients told to open another connection for the next stream, which may lead to
+        # another server.
         closing = asyncio.create_task(self._server.stop(seconds + _LAST_WORDS))
         await drain(self.connections, seconds, _ServerStops())
         await self._server.stop(_LAST_WORDS)
@@ -157,31 +136,34 @@ class XdsServer:
         if self._watching is not None:
             self._watching.cancel()
 
-    async def _serve(self, connection: Connection, context: _Context) -> None:
-        # It counts until its end has been told: before, gRPC holds what the client has not taken in.
+    async def _serve(self, kind: Callable[[str, Progress, Locate, str], Connection], type_url: str, call: Call) -> None:
+        connection = kind(call.peer(), Progress(self._hub.convergence), self._hub.locate_object, type_url)
+        # It counts until its end has been told: before, what the client has not taken in is still there.
         async with contextlib.AsyncExitStack() as place:
             try:
-                identity = await place.enter_async_context(self._admission.admit(context))
-                if isinstance(data := await first_request(context.read), bytes):
+                identity = await place.enter_async_context(self._admission.admit(call))
+                if isinstance(data := await first_request(call.read), bytes):
                     connection.open(data, identity)
                     del data  # an Envoy's first request has 60 KB, of which its list of extensions nearly all
                     self._connect(connection)
                     try:
-                        write = partial(self._flow.write, context.write)
-                        await connection.converse(context.read, write)
+                        await connection.converse(call.read, partial(self._flow.write, call.write))
                     finally:
                         self._disconnect(connection)
             except ProtocolError as error:
                 self._admission.refused(connection.peer, error)
                 code = status_of(error)
                 self._hub.counts.refused_stream(code.name.lower())
-                await _abort(context, code, str(error))
+                await _abort(call, code, str(error))
             except _ServerStops:
-                await _abort(context, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
+                await _abort(call, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
             except Exception:
                 self._hub.counts.internal_errors += 1
                 log.exception("a stream failed", proxy=connection.node.id, peer=connection.peer)
-                await _abort(context, grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
+                await _abort(call, grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
+
+    def _broken(self, peer: str, what: str) -> None:
+        self._admission.refused(peer, ProtocolError(what))
 
     def _connect(self, connection: Connection) -> None:
         self.connections.add(connection)
@@ -203,24 +185,5 @@ class XdsServer:
         log.info("proxy disconnected", proxy=connection.node.id, peer=connection.peer)
 
 
-async def _abort(context: _Context, code: grpc.StatusCode, text: str) -> None:
-    await context.abort(code, text.encode()[:_LONGEST_STATUS_TEXT].decode(errors="ignore"))
-
-
-class _Handlers(grpc.GenericRpcHandler):
-    def __init__(self, hub: Hub, serve: Callable[[Connection, _Context], Awaitable[None]]) -> None:
-        self._hub = hub
-        self._serve = serve
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[Any, Any] | None":
-        found = _METHODS.get(handler_call_details.method)
-        if found is None:
-            return None
-        connection, type_url = found
-
-        async def handle(_: Any, context: _Context) -> None:
-            hub = self._hub
-            progress = Progress(hub.convergence)
-            await self._serve(connection(context.peer(), progress, hub.locate_object, type_url), context)
-
-        return grpc.stream_stream_rpc_method_handler(handle)
+async def _abort(call: Call, code: grpc.StatusCode, text: str) -> None:
+    await call.abort(code, text.encode()[:_LONGEST_STATUS_TEXT].decode(errors="ignore"))

@@ -6,13 +6,13 @@ decided as for xDS: a client whose certificate binds it to a namespace is told o
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-
-import grpc
+from collections.abc import Collection, Iterator, Mapping
 
 from fairlead.errors import LimitError
+from fairlead.http2.call import Call
+from fairlead.http2.server import Handler
 from fairlead.protocol.events import SyncState, TypeStatus
-from fairlead.server.admission import Admission, EndableCall, admitted
+from fairlead.server.admission import Admission, admitted
 from fairlead.server.connection import Connection
 from fairlead.server.identity import Identity
 from fairlead.server.refusals import in_words
@@ -47,23 +47,15 @@ _RESOURCE_STATES: Mapping[SyncState, ResourceState] = {
 """Of what was not refused itself. While something of a type is under way, it is not known what of it a client has."""
 
 
-def client_status_handler(connections: Collection[Connection], admission: Admission) -> grpc.GenericRpcHandler:
-    """Both methods of the service, about these connections."""
+def client_status_handlers(connections: Collection[Connection], admission: Admission) -> Mapping[str, Handler]:
+    """Both methods of the service, about these connections, by their paths."""
 
-    async def fetch(data: bytes, context: EndableCall) -> bytes:
-        async with admitted(context, admission) as identity:
-            return await _tell(decode_status_request(data), identity, connections)
+    async def answer(call: Call) -> None:
+        async with admitted(call, admission) as identity:
+            while (data := await call.read()) is not None:
+                await call.write(await _tell(decode_status_request(data), identity, connections))
 
-    async def stream(requests: AsyncIterator[bytes], context: EndableCall) -> AsyncIterator[bytes]:
-        async with admitted(context, admission) as identity:
-            async for data in requests:
-                yield await _tell(decode_status_request(data), identity, connections)
-
-    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
-        "FetchClientStatus": grpc.unary_unary_rpc_method_handler(fetch),
-        "StreamClientStatus": grpc.stream_stream_rpc_method_handler(stream),
-    }
-    return grpc.method_handlers_generic_handler(CLIENT_STATUS_SERVICE, handlers)
+    return {f"/{CLIENT_STATUS_SERVICE}/{method}": answer for method in ("FetchClientStatus", "StreamClientStatus")}
 
 
 async def _tell(request: StatusRequest, identity: Identity | None, connections: Collection[Connection]) -> bytes:

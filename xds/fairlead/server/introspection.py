@@ -4,23 +4,27 @@ Both tell nothing of proxies or objects. A health check is answered to whoever c
 streams of proxies are.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
-from fairlead.server.admission import Admission, EndableCall, admitted
+from fairlead.http2.call import Call
+from fairlead.http2.server import Handler
+from fairlead.server.admission import Admission, admitted
 from fairlead.snapshot.descriptors import envoy_pool
 
 _T = TypeVar("_T")
+_M = TypeVar("_M", bound=Message)
 
 _V1ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -30,22 +34,21 @@ _REFLECTION = "ServerReflection"
 class Introspection:
     """Health and reflection of one server."""
 
-    def __init__(self, server: grpc.aio.Server, services: Iterable[str], admission: Admission) -> None:
-        """Adds both to the server; `services` are its other ones. It serves from the moment when it is started."""
+    def __init__(self, services: Iterable[str], admission: Admission) -> None:
+        """`services` are the other ones of the server. They are told to serve from the moment when it is started."""
         self._services = tuple(services)
-        self._health = _Health(admission)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self._admission = admission
+        self._health = health.HealthServicer()
         own = (_HEALTH, f"{_V1ALPHA}.{_REFLECTION}", f"{_V1}.{_REFLECTION}")
-        reflecting = _Reflection((*self._services, *own), admission)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflecting, server)
-        # The stable version of reflection has the same messages under another name.
-        method = grpc.stream_stream_rpc_method_handler(
-            reflecting.ServerReflectionInfo,
-            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        handler = grpc.method_handlers_generic_handler(f"{_V1}.{_REFLECTION}", {"ServerReflectionInfo": method})
-        server.add_generic_rpc_handlers((handler,))
+        self._reflection = reflection.ReflectionServicer((*self._services, *own), pool=_Pools())
+        self.handlers: Mapping[str, Handler] = {
+            f"/{_HEALTH}/Check": self._check,
+            f"/{_HEALTH}/Watch": self._watch,
+            # The stable version of reflection has the same messages under another name.
+            f"/{_V1ALPHA}.{_REFLECTION}/ServerReflectionInfo": self._reflect,
+            f"/{_V1}.{_REFLECTION}/ServerReflectionInfo": self._reflect,
+        }
+        """By path."""
 
     async def start(self) -> None:
         """The services serve, each by its name as well as all together."""
@@ -56,26 +59,45 @@ class Introspection:
         """From now on they do not."""
         await self._health.enter_graceful_shutdown()
 
+    async def _check(self, call: Call) -> None:
+        request = await _only_request(call, health_pb2.HealthCheckRequest)
+        await _Answers(call).write(await self._health.Check(request, call))
 
-class _Health(health.HealthServicer):  # type: ignore[misc]  # without types
-    def __init__(self, admission: Admission) -> None:
-        super().__init__()
-        self._admission = admission
+    async def _watch(self, call: Call) -> None:
+        request = await _only_request(call, health_pb2.HealthCheckRequest)
+        async with admitted(call, self._admission):
+            await self._health.Watch(request, _Answers(call))
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: EndableCall) -> None:  # noqa: N802
-        async with admitted(context, self._admission):
-            await super().Watch(request, context)
+    async def _reflect(self, call: Call) -> None:
+        async with admitted(call, self._admission):
+            requests = _requests(call, reflection_pb2.ServerReflectionRequest)
+            async for answer in self._reflection.ServerReflectionInfo(requests, call):
+                await _Answers(call).write(answer)
 
 
-class _Reflection(reflection.ReflectionServicer):  # type: ignore[misc]  # without types
-    def __init__(self, services: Iterable[str], admission: Admission) -> None:
-        super().__init__(services, pool=_Pools())
-        self._admission = admission
+class _Answers:
+    """A call that messages are written to."""
 
-    async def ServerReflectionInfo(self, requests: AsyncIterator[Any], context: EndableCall) -> AsyncIterator[Any]:  # noqa: N802
-        async with admitted(context, self._admission):
-            async for answer in super().ServerReflectionInfo(requests, context):
-                yield answer
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    async def write(self, message: Message) -> None:
+        await self._call.write(message.SerializeToString())
+
+
+async def _requests(call: Call, kind: type[_M]) -> AsyncIterator[_M]:
+    while (data := await call.read()) is not None:
+        try:
+            yield kind.FromString(data)
+        except DecodeError:
+            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request cannot be decoded as a {kind.__name__}")
+
+
+async def _only_request(call: Call, kind: type[_M]) -> _M:
+    request = await anext(_requests(call, kind), None)
+    if request is None:
+        await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "there is no request")
+    return request
 
 
 class _Pools:

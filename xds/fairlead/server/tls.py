@@ -3,7 +3,6 @@
 import ssl
 from pathlib import Path
 
-import grpc
 import structlog
 
 from fairlead.errors import SettingsError
@@ -12,7 +11,7 @@ from fairlead.server.settings import Settings
 log = structlog.get_logger()
 
 
-def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
+def server_context(settings: Settings) -> ssl.SSLContext | None:
     """None: plaintext. Files are looked at for each handshake, so that new ones are in force at once.
 
     Raises `SettingsError` when the files cannot be used; when they cannot later, those from before go on to be used.
@@ -22,39 +21,39 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     files = _Files(settings.tls_certificate, settings.tls_key, settings.client_authorities)
     first = files.read()
 
-    def renew() -> grpc.ServerCertificateConfiguration | None:
-        # Called by a thread of gRPC's.
+    def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         try:
-            return files.read()
+            connection.context = files.read()
         except SettingsError as error:
             log.error(  # noqa: TRY400  # no fault of ours
                 "certificates of the xDS port cannot be renewed; those from before are used", error=str(error)
             )
-            return None
+            connection.context = files.newest
 
-    require_client = settings.client_authorities is not None
-    return grpc.dynamic_ssl_server_credentials(
-        first,  # type: ignore[arg-type]  # the first time it is never None
-        renew,  # type: ignore[arg-type]  # may well be None
-        require_client_authentication=require_client,
-    )
+    first.sni_callback = renew  # it is called for clients that name no server as well
+    return first
 
 
 class _Files:
+    newest: ssl.SSLContext
+
     def __init__(self, certificate: Path, key: Path, authorities: Path | None) -> None:
         self._certificate = certificate
         self._key = key
         self._authorities = authorities
         self._seen: tuple[bytes | None, ...] = ()
 
-    def read(self) -> grpc.ServerCertificateConfiguration | None:
-        """What the files hold, None when it is what they held the last time; raises `SettingsError`."""
+    def read(self) -> ssl.SSLContext:
+        """What the files hold, the same object while they hold the same; raises `SettingsError`."""
         certificate, key = _content("--tls-cert", self._certificate), _content("--tls-key", self._key)
         authorities = None if self._authorities is None else _content("--client-ca", self._authorities)
         if self._seen == (certificate, key, authorities):
-            return None
-        self._seen = certificate, key, authorities
+            return self.newest
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["h2"])
+        # Whoever comes back shows its certificate again: the authorities may be others than before.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
         try:
             # The empty password is for keys that are encrypted: OpenSSL would ask for one on the terminal.
             context.load_cert_chain(self._certificate, self._key, password="")
@@ -65,7 +64,9 @@ class _Files:
                 context.load_verify_locations(self._authorities)
             except OSError as error:
                 raise SettingsError(f"--client-ca {self._authorities}: {error}") from None
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities)
+            context.verify_mode = ssl.CERT_REQUIRED
+        self._seen, self.newest = (certificate, key, authorities), context
+        return context
 
 
 def _content(option: str, path: Path) -> bytes:
