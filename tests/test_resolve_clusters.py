@@ -21,7 +21,7 @@ from fairlead.intent import (
     UpstreamProtocol,
 )
 from fairlead.resolve import clusters, upstream_tls
-from fairlead.resolve.scope import Viewer
+from fairlead.resolve.scope import Locality, Viewer
 from fairlead.world import World
 from support.clusters import API, BACKEND, HOST, SECOND, entry, found, rule, service, told, with_policy
 from support.worlds import put, world
@@ -98,9 +98,38 @@ def test_a_subset_resolves_its_own_names() -> None:
 
 def test_one_name_only_is_resolved_round_robin() -> None:
     made = world(entry("DNS_ROUND_ROBIN", endpoints=[{"address": "b.example.com"}, {"address": "a.example.com"}]))
-    groups = found(made, API).localities
-    assert [item.address for group in groups for item in group.endpoints] == ["a.example.com"]
+    placed = clusters.placed(made, Viewer("default"), Locality(), API)
+    assert placed is not None
+    assert [item.address for group in placed.localities for item in group.endpoints] == ["a.example.com"]
     assert told(made, API) == ["warning ignored-endpoints spec.endpoints"]
+
+
+LISTED = [{"address": "a.example.com", "locality": "cn"}, {"address": "b.example.com", "locality": "eu"}]
+
+
+@pytest.mark.parametrize(
+    ("resolution", "policy", "region", "expected"),
+    [
+        ("DNS", {}, "eu", {"a.example.com": 0, "b.example.com": 0}),
+        ("DNS", {"outlierDetection": {}}, "eu", {"a.example.com": 1, "b.example.com": 0}),
+        ("DNS", {"outlierDetection": {}}, "cn", {"a.example.com": 0, "b.example.com": 1}),
+        ("DNS", {"outlierDetection": {}}, "", {"a.example.com": 0, "b.example.com": 0}),
+        ("DNS_ROUND_ROBIN", {"outlierDetection": {}}, "eu", {"b.example.com": 0}),
+    ],
+)
+@pytest.mark.istio_fields("ServiceEntry.{resolution,endpoints[].locality}")
+def test_names_nearby_are_preferred(
+    resolution: str, policy: dict[str, Any], region: str, expected: dict[str, int]
+) -> None:
+    made = world(entry(resolution, endpoints=LISTED), rule(policy, API.host))
+    placed = clusters.placed(made, Viewer("default"), Locality(region), API)
+    assert placed is not None
+    assert {item.address: group.priority for group in placed.localities for item in group.endpoints} == expected
+
+
+def test_assigned_endpoints_are_no_part_of_their_cluster() -> None:
+    made = world(service(), rule({"outlierDetection": {}}))
+    assert clusters.placed(made, Viewer("default"), Locality("eu"), BACKEND) == found(made)
 
 
 def test_what_cannot_be_found() -> None:
@@ -233,7 +262,7 @@ def test_what_requests_stick_by(written: str, expected: HashKey) -> None:
 def test_when_localities_have_weights(setting: dict[str, Any], weighted: bool) -> None:
     policy = {"loadBalancer": {"localityLbSetting": setting}, "outlierDetection": {}}
     assert found(with_policy(**policy)).locality_weighted is weighted
-    assert not found(world(entry(), rule(policy, API.host)), API).locality_weighted
+    assert found(world(entry(), rule(policy, API.host)), API).locality_weighted is weighted
 
 
 # --- Costs ------------------------------------------------------------------------------------------------------------

@@ -275,17 +275,6 @@ def test_settings_of_http_have_no_effect_on_bytes() -> None:
     ]
 
 
-def test_localities_cannot_be_preferred_among_names() -> None:
-    policy = {"outlierDetection": {}, "loadBalancer": {"localityLbSetting": {}}}
-    expected = ["warning unsupported-field spec.trafficPolicy.loadBalancer.localityLbSetting"]
-    assert told(world(entry(), rule(policy, API.host)), API) == expected
-    listed = [{"address": "a.example.com", "locality": "a"}, {"address": "b.example.com", "locality": "b"}]
-    del policy["loadBalancer"]
-    expected = ["warning unsupported-field spec.trafficPolicy.outlierDetection"]
-    assert told(world(entry(endpoints=listed), rule(policy, API.host)), API) == expected
-    assert told(world(entry(endpoints=listed[:1]), rule(policy, API.host)), API) == []
-
-
 def test_the_path_leads_to_the_subset_and_port_at_fault() -> None:
     subset = {
         "name": "v1",

@@ -55,6 +55,20 @@ spec:
     loadBalancer: {localityLbSetting: {failoverPriority: [app, version=v2]}}
     retryBudget: {percent: 10}
     tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, caCertificates: /ca.pem}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: another-api}
+spec:
+  hosts: [api.localhost]
+  resolution: DNS
+  ports: [{number: 443, name: https, protocol: HTTPS}]
+  endpoints: [{address: a.example.com, locality: here/a}, {address: b.example.com, locality: there}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: another-api}
+spec: {host: api.localhost, trafficPolicy: {outlierDetection: {}}}
 """
 """What examples do without."""
 

@@ -44,6 +44,11 @@ PLACED: dict[str, tuple[str, str, str]] = {
     "no-rule": (case("no-rule"), "abc", "abc"),
     "no-detection": (case("no-detection", localities("", outliers="")), "abc", "abc"),
     "detection": (case("detection", "{outlierDetection: {}}"), "a", "c"),
+    "names": (
+        together(service_entry("names", resolution="DNS"), rule("names", "{outlierDetection: {}}"), routed("names")),
+        "a",
+        "c",
+    ),
     "port-detection": (
         case("port-detection", "{portLevelSettings: [{port: {number: 80}, outlierDetection: {}}]}"),
         "a",

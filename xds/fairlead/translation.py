@@ -56,7 +56,7 @@ ResourceMap = Collection[str, Resource] | Collection[VirtualHostKey, Resource] |
 def resource_maps(world: World, selection: Selection, proxy: Proxy) -> dict[str, ResourceMap]:
     """Type URL -> the resources of that type for a proxy of the selection."""
     maps: dict[str, ResourceMap] = {
-        types.CLUSTER: cluster_resources(world, selection),
+        types.CLUSTER: cluster_resources(world, selection, proxy.locality),
         types.CLUSTER_LOAD_ASSIGNMENT: endpoint_resources(world, selection, proxy.locality),
         types.SECRET: secret_resources(world, selection),
         types.LISTENER: bound_listeners(world, selection, proxy.bind_address),
@@ -234,16 +234,25 @@ def _cluster_resource(world: World, viewer: Viewer, backend: Backend) -> Resourc
     return None if outcome.value is None else render_clusters.cluster(outcome.value)
 
 
-@shared_map(cluster_outcomes, _cluster_resource)
-def cluster_resources(_world: World, selection: Selection) -> tuple[Viewer]:
-    """Clusters of the backends that exist."""
-    return (selection.viewer,)
+@derived
+def _placed_cluster_resource(world: World, viewer: Viewer, locality: Locality, backend: Backend) -> Resource | None:
+    outcome = clusters.cluster(world, viewer, backend)
+    if outcome.value is None or not outcome.value.localities:
+        return _cluster_resource(world, viewer, backend)
+    cluster = clusters.placed(world, viewer, locality, backend)
+    return None if cluster is None else render_clusters.cluster(cluster)
 
 
 def _backends_to_reach(
     world: World, selection: Selection, _locality: Locality
 ) -> Collection[Backend, Outcome[Cluster | None]]:
     return cluster_outcomes(world, selection)
+
+
+@shared_map(_backends_to_reach, _placed_cluster_resource)
+def cluster_resources(_world: World, selection: Selection, locality: Locality) -> tuple[Viewer, Locality]:
+    """Clusters of the backends that exist, as proxies of that locality find their endpoints."""
+    return selection.viewer, locality
 
 
 def _sources_of_endpoints(world: World, _selection: Selection, _locality: Locality) -> tuple[Collection[Any, Any], ...]:

@@ -4,6 +4,7 @@ What is not translated is told of where it is written. Numbers that are 0 in a D
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fairlead.derive import derived
 from fairlead.intent import (
@@ -65,7 +66,8 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
     """How the viewer talks to a backend.
 
     None when the service, its port or the subset is unknown (`services.find`, `ServiceView.port` and
-    `destination_rules.subset_labels` tell which), or when its endpoints cannot be found.
+    `destination_rules.subset_labels` tell which), or when its endpoints cannot be found. Names to resolve are in no
+    order of preference, which is what `placed` adds.
     """
     view = services.find(world, viewer.namespace, backend.host)
     port = None if view is None else view.port(backend.port)
@@ -90,10 +92,8 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
     if discovery is not Discovery.ASSIGNED:
         resolved = endpoints.members(world, viewer, backend)
         found = localities.arrange(resolved.members, Locality(), localities.LocalityRules())
-        problems += [*resolved.problems, *_of_resolved(policy, view, found)]
+        problems += [*resolved.problems, *_of_resolved(view, found)]
         origin.update(dict.fromkeys(resolved.origin))
-        if discovery is Discovery.LOGICAL_DNS:
-            found = _first(found)
     return Outcome(
         Cluster(
             backend=backend,
@@ -109,11 +109,21 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
             proxy_protocol_version=None
             if policy.proxy_protocol is None
             else _PROXY_PROTOCOL_VERSIONS[policy.proxy_protocol.value.version],
-            locality_weighted=discovery is Discovery.ASSIGNED
-            and endpoints.locality_rules(world, viewer, backend).weighted,
+            locality_weighted=endpoints.locality_rules(world, viewer, backend).weighted,
         ),
         tuple(problems),
     )
+
+
+@derived
+def placed(world: World, viewer: Viewer, locality: Locality, backend: Backend) -> Cluster | None:
+    """A cluster as proxies of a locality have it: of names that they resolve themselves, they prefer those nearby."""
+    found = cluster(world, viewer, backend).value
+    if found is None or not found.localities:
+        return found
+    rules = endpoints.locality_rules(world, viewer, backend)
+    arranged = localities.arrange(endpoints.members(world, viewer, backend).members, locality, rules)
+    return replace(found, localities=_first(arranged) if found.discovery is Discovery.LOGICAL_DNS else arranged)
 
 
 def faulty_credentials(world: World, viewer: Viewer, backend: Backend) -> tuple[Problem, ...]:
@@ -186,16 +196,7 @@ def _of_service(world: World, viewer: Viewer, view: ServiceView) -> Iterator[Pro
         yield warning("unsupported-value", message, key=view.key, path=path, hint="use PreferSameZone")
 
 
-def _of_resolved(policy: Policy, view: ServiceView, found: tuple[LocalityEndpoints, ...]) -> Iterator[Problem]:
-    """What does not work with names that the proxy resolves: its own place is not known where they are listed."""
-    setting = None if policy.load_balancer is None else policy.load_balancer.value.locality_lb_setting
-    if policy.load_balancer is not None and setting is not None and setting.enabled is not False:
-        message = f"no locality is preferred, because {view.host} is resolved by DNS"
-        hint = "use resolution STATIC with addresses"
-        yield policy.load_balancer.not_supported(message, "localityLbSetting", hint=hint)
-    elif policy.outlier_detection is not None and len(found) > 1:
-        message = f"no locality is preferred in spite of outlier detection, because {view.host} is resolved by DNS"
-        yield policy.outlier_detection.not_supported(message, hint="use resolution STATIC with addresses")
+def _of_resolved(view: ServiceView, found: tuple[LocalityEndpoints, ...]) -> Iterator[Problem]:
     if view.resolution is Resolution.DNS_ROUND_ROBIN and sum(len(group.endpoints) for group in found) > 1:
         message = "only one endpoint is used: DNS_ROUND_ROBIN resolves one name"
         path = ("spec", "endpoints")
