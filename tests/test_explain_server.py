@@ -72,6 +72,19 @@ async def test_proxies_that_are_connected(tmp_path: Path, virtual_host_discovery
         assert "has the host on port 80 (http)" in text
 
 
+async def test_a_host_that_is_held(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (server, address), server.client(node_id="edge-1") as client:
+        await client.until(lambda: client.names("rds"))
+        # One more route before the other: what is held does not have it.
+        new = "{match: [{uri: {exact: /new}}], route: [{destination: {host: shpo}}]}"
+        server.write("1.yaml", virtual_service("a", f"http: [{new}, {{{TO_SHOP}}}]"))
+        await server.logged("held")
+        code, text = await asked(address, URL)
+        assert code == 0, text
+        assert re.search(r"route #1: it takes every request\n    from VirtualService edge/a \(.*1.yaml:2:1\)\n", text)
+        assert "error[held]" in text
+
+
 async def test_what_it_answers_to_odd_questions(tmp_path: Path) -> None:
     async with serving(tmp_path) as (server, address), httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"http://{address}/explain", params={"url": "ftp://a"})

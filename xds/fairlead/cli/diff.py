@@ -2,19 +2,21 @@
 
 import enum
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fairlead.check.suppression import unsuppressed
 from fairlead.cli.offline import all_problems, load
 from fairlead.cli.output import OUT
 from fairlead.cli.proxies import chosen, name_of
 from fairlead.cli.render import resources
 from fairlead.comparison import Difference, as_text, compare
-from fairlead.problems import Problem
+from fairlead.problems import Problem, Severity
+from fairlead.sources.files.once import Reading
 from fairlead.status import ProblemStatus, one_line
+from fairlead.world import World
 
 
 class Format(enum.StrEnum):
@@ -45,12 +47,12 @@ def diff(
     (before, old_reading), (after, new_reading) = load([old]), load([new])
     proxies = dict.fromkeys(each for world in (before, after) for each in chosen(world, proxy, namespace, labels))
     differences = [compare(name_of(each), resources(before, each), resources(after, each)) for each in proxies]
-    was, will = all_problems(before, old_reading), all_problems(after, new_reading)
+    was, will = _problems(before, old_reading), _problems(after, new_reading)
     found = Difference(
         proxies=tuple(each for each in differences if each.resources),
         unchanged=sum(not each.resources for each in differences),
-        appeared=_only(will, was),
-        vanished=_only(was, will),
+        appeared=tuple(ProblemStatus.of(problem) for key, problem in will.items() if key not in was),
+        vanished=tuple(ProblemStatus.of(problem) for key, problem in was.items() if key not in will),
     )
     if output is Format.JSON:
         print(json.dumps(found.as_json(), indent=2))
@@ -60,7 +62,10 @@ def diff(
         raise typer.Exit(1)
 
 
-def _only(problems: Iterable[Problem], others: Iterable[Problem]) -> tuple[ProblemStatus, ...]:
-    """The problems that are not among others, wherever those are written."""
-    known = {problem.at(None) for problem in others}
-    return tuple(ProblemStatus.of(problem) for problem in problems if problem.at(None) not in known)
+def _problems(world: World, reading: Reading) -> dict[tuple[object, ...], Problem]:
+    """The problems that `fairlead check` shows, by all that makes them the same wherever they are written."""
+    return {
+        (problem.code, problem.key, problem.path, problem.message): problem
+        for problem in unsuppressed(world, all_problems(world, reading), ())
+        if problem.severity is not Severity.INFO
+    }

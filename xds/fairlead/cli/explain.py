@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from fairlead.check.suppression import unsuppressed
 from fairlead.cli.admin import ask
 from fairlead.cli.offline import all_problems, load
 from fairlead.cli.output import OUT, fail
@@ -100,7 +101,7 @@ def _offline(asked: Asked, paths: Sequence[Path], proxy: str, namespace: str, la
         name, selected = name_of(each), selection(world, each)
         about = subject(world, selected, name, list(resources(world, each)), asked.host)
         explanations[name], selections[name] = explain_one(about, asked, now), selected
-    problems = all_problems(world, reading) if explanations else []
+    problems = unsuppressed(world, all_problems(world, reading), ()) if explanations else []
     return [
         completed(found, world, selections[found.proxy], asked.host, problems, reading.locate)
         for found in most_telling(list(explanations.values()))

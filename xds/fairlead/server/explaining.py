@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from fairlead.explain import Asked, Explanation, Hint, Subject, explain, most_telling
+from fairlead.explain import Asked, Explanation, Hint, Source, Subject, explain, most_telling
 from fairlead.resolve.scope import Locality, Selection
 from fairlead.resolve.selection import selection
 from fairlead.server.admin import NothingToShowError, Question
@@ -46,13 +46,8 @@ def explaining(hub: Hub, xds: XdsServer) -> Question:
             given.get("source_ip", ""),
         )
         candidates = _candidates(hub, xds, given.get("proxy", ""))
-        subjects = {
-            _name(found): subject(
-                hub.world, found.selection, _name(found), _resources(found.connection.snapshot), asked.host
-            )
-            for found in candidates
-        }
-        explanations = await asyncio.to_thread(_explain_all, list(subjects.values()), asked)
+        subjects = [_subject(hub, found, asked.host) for found in candidates]
+        explanations = await asyncio.to_thread(_explain_all, subjects, asked)
         by_name = {_name(found): found for found in candidates}
         complete = [_completed(hub, xds, by_name[found.proxy], found, asked) for found in explanations]
         return json.dumps([found.as_json() for found in complete], indent=2).encode() + b"\n"
@@ -82,6 +77,19 @@ def _candidates(hub: Hub, xds: XdsServer, proxy: str) -> list[_Candidate]:
 def _name(candidate: _Candidate) -> str:
     name = candidate.connection.node.id
     return f"{name}, and {candidate.others} like it" if candidate.others else name
+
+
+def _subject(hub: Hub, candidate: _Candidate, host: str) -> Subject:
+    resources = _resources(candidate.connection.snapshot)
+    found = subject(hub.world, candidate.selection, _name(candidate), resources, host)
+    group = next((group for group in hub.groups if candidate.connection in group.members), None)
+    held = () if group is None else group.holding.held.items()
+    # What is held is as it was; the lines of the files are those of the present.
+    of_held = {
+        (key.route_table, item.host.name): [tuple(map(Source, route.origin)) for route in item.host.routes]
+        for key, item in held
+    }
+    return replace(found, routes={**found.routes, **of_held})
 
 
 def _resources(snapshot: Snapshot | None) -> list[Resource]:

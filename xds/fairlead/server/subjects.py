@@ -6,7 +6,7 @@ from dataclasses import replace
 from fairlead import translation
 from fairlead.explain import Explanation, Hint, Source, Subject
 from fairlead.explain.values import Locate
-from fairlead.problems import Problem
+from fairlead.problems import Problem, Severity
 from fairlead.resolve.mentions import mentions
 from fairlead.resolve.scope import Selection
 from fairlead.snapshot.resource import Resource
@@ -36,5 +36,9 @@ def completed(  # noqa: PLR0917  # all that is known
         mentioned = (Hint(item.text, (Source(item.key, item.path),)) for item in mentions(world, selected, host))
         found = replace(found, hints=(*found.hints, *mentioned))
     keys = found.keys()
-    concerned = tuple(ProblemStatus.of(problem) for problem in problems if problem.key in keys)
-    return replace(found, problems=concerned).located(locate)
+    concerned = [
+        ProblemStatus.of(problem)
+        for problem in problems
+        if problem.key in keys and problem.severity is not Severity.INFO
+    ]
+    return replace(found, problems=tuple(concerned)).located(locate)
