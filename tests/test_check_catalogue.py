@@ -1,5 +1,7 @@
 """Every faulty input is told of where it is faulty, and nothing else is; the documentation says what the code does.
 
+Beside them, below `tests/faulty/sound`, is what comes near a fault and is none.
+
 An input is a small file of its own below `tests/faulty`. What is to be found stands at the line where it is to be
 found, as `# error: code`, `# warning: code` or `# info: code`; several are separated by commas.
 """
@@ -58,6 +60,14 @@ def found(text: str, folder: Path) -> Counter[Found]:
 def test_faults_are_found_where_they_are_and_nothing_else(file: Path, tmp_path: Path) -> None:
     text = file.read_text()
     assert found(text, tmp_path) == expected(text)
+
+
+SOUND = sorted((FAULTY / "sound").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", SOUND, ids=[file.stem for file in SOUND])
+def test_what_is_nearly_faulty_is_not_told(file: Path, tmp_path: Path) -> None:
+    assert [str(problem) for problem in problems(file.read_text(), tmp_path)] == []
 
 
 def test_every_input_is_about_something_of_its_own() -> None:
@@ -165,7 +175,7 @@ def test_a_result_is_recognised_when_its_line_has_moved(tmp_path: Path) -> None:
 # --- Documentation ----------------------------------------------------------------------------------------------------
 
 
-def test_the_documentation_is_what_the_catalogue_says() -> None:
+def test_golden_pages() -> None:
     wanted = pages(written(FILES, list(ENTRIES)))
     if REFRESH:
         FOLDER.mkdir(exist_ok=True)

@@ -40,7 +40,20 @@ def _index() -> str:
             for entry in subject.entries
         )
         parts.append("\n".join((f"## {subject.title}\n", "| code | meaning |", "|---|---|", *rows)) + "\n")
+    parts.append(_of_istio())
     return "\n".join(parts)
+
+
+def _of_istio() -> str:
+    """For those who know the codes of `istioctl analyze`."""
+    named: dict[str, list[str]] = {}
+    for subject in SUBJECTS:
+        for entry in subject.entries:
+            if entry.istio:
+                named.setdefault(entry.istio, []).append(f"[`{entry.code}`](problems/{subject.page}.md#{entry.code})")
+    rows = (f"| {code} | {', '.join(named[code])} |" for code in sorted(named))
+    head = ("## Codes of `istioctl analyze`\n", "| Istio | here |", "|---|---|")
+    return "\n".join((*head, *rows)) + "\n"
 
 
 def _page(subject: Subject, examples: Mapping[str, str]) -> str:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from fairlead.check.services import is_known
 from fairlead.models.istio.virtual_service import HTTPRoute, VirtualService
 from fairlead.problems import Problem, Related, Severity, warning
-from fairlead.resolve import services
-from fairlead.resolve.istio.references import MESH, virtual_service_key
+from fairlead.resolve.istio.references import is_for_sidecars_only, virtual_service_key
 from fairlead.resolve.istio.virtual_services import bindings, hosts_of, virtual_hosts
 from fairlead.resolve.mesh import retry_policy
 from fairlead.resolve.scope import Selection
@@ -32,11 +32,11 @@ def problems(world: World) -> Iterator[Problem]:
 
 def _unbound(world: World, virtual_service: VirtualService) -> Iterator[Problem]:
     """Sidecars route what is sent to services; other hosts are for Gateways."""
-    spec, key = virtual_service.spec, virtual_service.key
-    if any(gateway != MESH for gateway in spec.gateways) or not spec.hosts:
+    key = virtual_service.key
+    if not is_for_sidecars_only(virtual_service):
         return
     for index, host in enumerate(hosts_of(virtual_service)):
-        if services.find(world, key.namespace, host) is None:
+        if not is_known(world, key.namespace, host):
             message = f"it names no Gateway, and {host} is no service, so that nobody is routed by it"
             hint = "name a Gateway in spec.gateways, or add a Service or ServiceEntry for the host"
             yield warning("no-gateway", message, key=key, path=("spec", "hosts", index), hint=hint)

@@ -8,7 +8,11 @@ from fairlead.models.istio.service_entry import ServiceEntry
 from fairlead.models.istio.virtual_service import Destination, TCPRoute, TLSRoute, VirtualService
 from fairlead.problems import FieldPath, ObjectKey, Problem, Related, warning
 from fairlead.resolve import destination_rules, services
-from fairlead.resolve.scope import Viewer
+from fairlead.resolve.hosts import is_wildcard
+from fairlead.resolve.istio.destinations import reference
+from fairlead.resolve.istio.references import is_for_sidecars_only
+from fairlead.resolve.istio.source import Place, Source
+from fairlead.resolve.scope import Labels, Viewer
 from fairlead.resolve.services import PortProtocol, ServiceView
 from fairlead.world import World
 
@@ -22,6 +26,16 @@ def problems(world: World) -> Iterator[Problem]:
     yield from _destinations_of_routes(world)
 
 
+def is_known(world: World, namespace: str, host: str) -> bool:
+    """Whether objects of the namespace see a service of that full host name, or one of a wildcard that covers it.
+
+    Of a wildcard itself it is not known: it may stand for any number of services.
+    """
+    labels = host.split(".")
+    wildcards = (".".join(("*", *labels[index:])) for index in range(1, len(labels)))
+    return is_wildcard(host) or any(services.find(world, namespace, name) is not None for name in (host, *wildcards))
+
+
 def _rules_for_nothing(world: World) -> Iterator[Problem]:
     rules = world.objects(DestinationRule)
     for name in rules.keys():  # noqa: SIM118  # no dict
@@ -29,7 +43,7 @@ def _rules_for_nothing(world: World) -> Iterator[Problem]:
         if rule is None:
             continue
         host = services.qualify(rule.spec.host, name.namespace)
-        if not host.startswith("*") and services.find(world, name.namespace, host) is None:
+        if not is_known(world, name.namespace, host):
             message = f"no service {host} is known in namespace {name.namespace}, so that the rule applies to nothing"
             hint = "add a Service or ServiceEntry of that name, or correct the name"
             yield warning("unknown-host", message, key=rule.key, path=("spec", "host"), hint=hint)
@@ -64,7 +78,10 @@ def _destinations_of_routes(world: World) -> Iterator[Problem]:
         virtual_service = found.get(name)
         if virtual_service is None:
             continue
+        for_sidecars = bool(virtual_service.spec.hosts) and is_for_sidecars_only(virtual_service)
         for destination, path in _destinations(virtual_service):
+            if for_sidecars:
+                yield from _leading_nowhere(world, destination, virtual_service.key, path)
             view = services.find(world, name.namespace, services.qualify(destination.host, name.namespace))
             if view is None:
                 continue
@@ -82,6 +99,17 @@ def _destinations_of_routes(world: World) -> Iterator[Problem]:
                 )
 
 
+def _leading_nowhere(world: World, destination: Destination, key: ObjectKey, path: FieldPath) -> list[Problem]:
+    """What sidecars in the VirtualService's own namespace would be told; Gateways' proxies are known, and told of."""
+    view = services.find(world, key.namespace, services.qualify(destination.host, key.namespace))
+    if destination.port is None and view is not None and len(view.ports) != 1:
+        return []  # the port is that of the request
+    ports = (view.ports[0].number,) if view is not None else (0,)
+    source = Source(world, Place(Viewer(key.namespace), Labels(), (), ports, tls=False), key)
+    reference(destination, source, path)
+    return source.problems
+
+
 def _in_plain_text(
     world: World, view: ServiceView, destination: Destination, key: ObjectKey, path: FieldPath
 ) -> Iterator[Problem]:
@@ -91,8 +119,8 @@ def _in_plain_text(
     if len(ports) != 1 or ports[0].protocol not in (PortProtocol.HTTPS, PortProtocol.TLS):
         return
     number = ports[0].number
-    backend = Backend(services.qualify(destination.host, key.namespace), number, destination.subset)
-    policy = destination_rules.policy(world, Viewer(key.namespace), backend)
+    named = Backend(services.qualify(destination.host, key.namespace), number, destination.subset)
+    policy = destination_rules.policy(world, Viewer(key.namespace), named)
     if policy.tls is None:
         yield warning(
             "plaintext-to-tls",

@@ -11,6 +11,11 @@ MESH = "mesh"
 """The reserved name that stands for all sidecars."""
 
 
+def is_for_sidecars_only(virtual_service: VirtualService) -> bool:
+    """Whether no Gateway's proxies are routed by a VirtualService: it says so, or names no Gateway."""
+    return all(gateway == MESH for gateway in virtual_service.spec.gateways)
+
+
 def gateway_key(name: ObjectName) -> ObjectKey:
     """Identity of the Gateway of that name."""
     return ObjectKey(Gateway.group, Gateway.kind, name.namespace, name.name)
