@@ -51,6 +51,27 @@ def test_nothing_said_is_the_default() -> None:
     assert of(ROLE=None, NAMESPACE="", LABELS=None, BIND_ADDRESS=None, VHDS=None) == Proxy()
 
 
+@pytest.mark.parametrize(
+    ("node_id", "metadata", "address"),
+    [
+        ("sidecar~10.0.0.1~shop.shop~x", {}, "10.0.0.1"),
+        ("sidecar~10.0.0.1~shop.shop~x", {"INSTANCE_IPS": "10.0.0.2,10.0.0.3"}, "10.0.0.2"),
+        ("sidecar~0.0.0.0~shop.shop~x", {}, ""),
+        ("sidecar~~shop.shop~x", {}, ""),
+        ("shop", {"ROLE": "sidecar", "INSTANCE_IPS": "::0001"}, "::1"),
+        ("shop", {"ROLE": "sidecar", "INSTANCE_IPS": None}, ""),
+        ("router~10.0.0.1~shop.shop~x", {"INSTANCE_IPS": "10.0.0.2"}, ""),
+    ],
+)
+def test_the_address_of_a_sidecars_workload(node_id: str, metadata: dict[str, Any], address: str) -> None:
+    assert of(node_id, **metadata).address == address
+
+
+def test_the_http_proxy_port_of_a_sidecar() -> None:
+    assert of(ROLE="sidecar", HTTP_PROXY_PORT=15080.0).http_proxy_port == 15080
+    assert of(HTTP_PROXY_PORT=15080.0).http_proxy_port == 0
+
+
 def test_the_locality() -> None:
     node = Node("a", region="r", zone="z", sub_zone="s")
     assert proxy_of(node, delta=False).locality == Locality("r", "z", "s")
@@ -76,6 +97,9 @@ def test_the_wildcard_is_no_address_of_its_own() -> None:
         ({"LABELS": {"app": 7.0}}, "node metadata LABELS.app is no text"),
         ({"BIND_ADDRESS": "localhost"}, "node metadata BIND_ADDRESS is 'localhost', which is no IP address"),
         ({"BIND_ADDRESS": ["127.0.0.1"]}, "node metadata BIND_ADDRESS is no text"),
+        ({"ROLE": "sidecar", "INSTANCE_IPS": "x"}, "node metadata INSTANCE_IPS has 'x', which is no IP address"),
+        ({"ROLE": "sidecar", "HTTP_PROXY_PORT": "80"}, "node metadata HTTP_PROXY_PORT is '80', which is no port"),
+        ({"ROLE": "sidecar", "HTTP_PROXY_PORT": 70000}, "node metadata HTTP_PROXY_PORT is 70000, which is no port"),
     ],
 )
 def test_what_cannot_be_used_is_refused(metadata: dict[str, Any], message: str) -> None:

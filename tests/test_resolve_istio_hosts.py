@@ -2,8 +2,6 @@
 
 import pytest
 from fairlead.problems import Severity
-from fairlead.resolve.istio import sidecars
-from fairlead.world import ObjectName
 from support.istio import (
     SHOPS,
     TO_SHOP,
@@ -229,12 +227,3 @@ def test_hosts_that_no_server_has_are_told_of_with_those_that_it_has() -> None:
     (problem,) = all_problems(made)
     assert (problem.code, problem.path) == ("no-matching-host", ("spec", "gateways", 0))
     assert problem.hint == "the Gateway has h0.com, h1.com, h2.com, h3.com, h4.com and others"
-
-
-def test_sidecars_are_said_to_have_no_effect() -> None:
-    text = (
-        "{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: a}, spec: {egress: [{hosts: ['./*']}]}}"
-    )
-    made = world(text)
-    (problem,) = sidecars.reviews(made).get(ObjectName("default", "a")) or ()
-    assert (problem.code, problem.path, problem.key.kind if problem.key else "") == ("no-effect", ("spec",), "Sidecar")

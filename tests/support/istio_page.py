@@ -19,6 +19,7 @@ from fairlead.models.istio.destination_rule import DestinationRule
 from fairlead.models.istio.gateway import Gateway
 from fairlead.models.istio.mesh_config import MeshConfig
 from fairlead.models.istio.service_entry import ServiceEntry
+from fairlead.models.istio.sidecar import Sidecar
 from fairlead.models.istio.virtual_service import VirtualService
 from fairlead.models.istio.workload_entry import WorkloadEntry
 from fairlead.validation.istio.unsupported import Unsupported, unsupported_field
@@ -27,7 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "istio.md"
 TESTS = ROOT / "tests"
 
-KINDS = {kind.kind: spec_of(kind) for kind in (Gateway, VirtualService, DestinationRule, WorkloadEntry, ServiceEntry)}
+KINDS = {
+    kind.kind: spec_of(kind)
+    for kind in (Gateway, VirtualService, DestinationRule, WorkloadEntry, ServiceEntry, Sidecar)
+}
 KINDS["MeshConfig"] = Field(MeshConfig, "", "", "", MeshConfig)
 """In the order of the page; messages that several share are shown where they come first."""
 

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 from cryptography import x509
 from fairlead.cli.bootstrap import Protocol as XdsProtocol
-from fairlead.cli.bootstrap import ProxyIdentity, XdsServer, bootstrap_document
+from fairlead.cli.bootstrap import ProxyIdentity, ProxyRole, XdsServer, bootstrap_document
 from fairlead.playground.backend import Backend
 from fairlead.playground.client import certificate
 from fairlead.playground.envoy import Envoy, free_port
@@ -158,19 +158,28 @@ class Stack:
         *,
         namespace: str = "default",
         labels: dict[str, str] | None = None,
+        role: str = "gateway",
         address: str = "",
+        own_address: str = "",
+        http_proxy_port: int = 0,
         locality: tuple[str, str, str] = ("", "", ""),
         concurrency: int = 1,
         xds_address: str = "",
         wait_until_ready: bool = True,
     ) -> Envoy:
-        """Start an Envoy that listens on the address of the stack, or on another one."""
+        """Start an Envoy that listens on the address of the stack, or on another one.
+
+        `own_address` is that of a sidecar's workload.
+        """
         assert self.fairlead is not None or xds_address
         identity = ProxyIdentity(
             id=f"proxy-{next(self._proxies)}",
             namespace=namespace,
             labels=tuple((labels or {}).items()),
+            role=ProxyRole(role),
             bind_address=address or self.address,
+            address=own_address,
+            http_proxy_port=http_proxy_port,
             locality=locality,
         )
         server = XdsServer(address=xds_address or f"127.0.0.1:{self.fairlead.xds_port if self.fairlead else 0}")

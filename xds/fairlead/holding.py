@@ -21,7 +21,6 @@ from fairlead.intent import Backend, Cluster, Forward, VirtualHost
 from fairlead.problems import Problem, error
 from fairlead.render import clusters as render_clusters
 from fairlead.render import routes as render_routes
-from fairlead.resolve import virtual_hosts
 from fairlead.resolve.dialect import VirtualHostKey
 from fairlead.resolve.scope import Locality, Selection
 from fairlead.snapshot.resource import Resource
@@ -65,7 +64,7 @@ class Holding:
         self._world, self._problems, self._before = world, problems, before
         self._touched_hosts: set[VirtualHostKey] = set()
         self._touched_backends: set[Backend] = set()
-        self._hosts = virtual_hosts.virtual_hosts(world, selection)
+        self._hosts = translation.hosts_of(world, selection)
         self._clusters = translation.cluster_outcomes(world, selection)
         self._host_changes = self._hosts.changes(lambda: notify(self), urgent=True)
         self._cluster_changes = self._clusters.changes(lambda: notify(self), urgent=True)

@@ -36,7 +36,10 @@ from fairlead.resolve import clusters, credentials, endpoints, listeners, virtua
 from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
-from fairlead.resolve.scope import Locality, Proxy, Selection, Viewer
+from fairlead.resolve.scope import Locality, Proxy, Role, Selection, Viewer
+from fairlead.resolve.sidecar import exposures, ingress, outbound
+from fairlead.resolve.sidecar import listeners as sidecar_listening
+from fairlead.resolve.sidecar import virtual_hosts as sidecar_hosts
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 from fairlead.world import World
@@ -50,16 +53,25 @@ class WrittenAt(NamedTuple):
     """In the last object of `origin`."""
 
 
-ResourceMap = Collection[str, Resource] | Collection[VirtualHostKey, Resource] | Collection[Backend, Resource]
+ResourceMap = (
+    Collection[str, Resource]
+    | Collection[VirtualHostKey, Resource]
+    | Collection[Backend, Resource]
+    | Collection[sidecar_listening.Key, Resource]
+)
 
 
 def resource_maps(world: World, selection: Selection, proxy: Proxy) -> dict[str, ResourceMap]:
     """Type URL -> the resources of that type for a proxy of the selection."""
-    maps: dict[str, ResourceMap] = {
+    maps: dict[str, ResourceMap] = {types.LISTENER: bound_listeners(world, selection, proxy.bind_address)}
+    if selection.workload is not None:
+        address = proxy.address or proxy.bind_address
+        maps[types.LISTENER] = sidecar_listeners(world, selection, proxy.bind_address, address)
+    selection = selection.shared
+    maps |= {
         types.CLUSTER: cluster_resources(world, selection, proxy.locality),
         types.CLUSTER_LOAD_ASSIGNMENT: endpoint_resources(world, selection, proxy.locality),
         types.SECRET: secret_resources(world, selection),
-        types.LISTENER: bound_listeners(world, selection, proxy.bind_address),
     }
     if proxy.virtual_host_discovery:
         maps[types.ROUTE_CONFIGURATION] = discovering_route_configurations(world, selection)
@@ -72,9 +84,18 @@ def resource_maps(world: World, selection: Selection, proxy: Proxy) -> dict[str,
 # --- Listeners --------------------------------------------------------------------------------------------------------
 
 
-@derived_map(listeners.listener_names)
+@derived
+def _listener_names(world: World, selection: Selection) -> frozenset[str]:
+    if selection.role is Role.SIDECAR:
+        return outbound.listener_names(world, selection)
+    return listeners.listener_names(world, selection)
+
+
+@derived_map(_listener_names)
 def listener_outcomes(world: World, selection: Selection, name: str) -> Outcome[Listener | None]:
-    """What each listener of the selection shall do."""
+    """What each listener of the selection shall do; of sidecars those that are the same for all with one scope."""
+    if selection.role is Role.SIDECAR:
+        return outbound.listener(world, selection, name)
     return listeners.listener(world, selection, name)
 
 
@@ -101,13 +122,66 @@ def bound_listeners(world: World, selection: Selection, bind_address: str, name:
     return render_listeners.bind(resource, bind_address)
 
 
+# --- Listeners of sidecars --------------------------------------------------------------------------------------------
+
+
+@derived_map(sidecar_listening.keys)
+def sidecar_outcomes(world: World, selection: Selection, key: sidecar_listening.Key) -> Outcome[Listener | None]:
+    """What each listener of the sidecars of a workload shall do."""
+    return sidecar_listening.listener(world, selection, key)
+
+
+@derived_map(sidecar_outcomes)
+def _sidecar_resources(world: World, selection: Selection, key: sidecar_listening.Key) -> Resource | None:
+    outcome = sidecar_outcomes(world, selection).get(key)
+    if outcome is None or outcome.value is None:
+        return None
+    if key[0] is sidecar_listening.Direction.OUTBOUND:
+        return listener_resources(world, selection.shared).get(key[1])
+    return render_listeners.listener(outcome.value)
+
+
+def _sidecar_listeners_to_bind(
+    world: World, selection: Selection, _bind_address: str, _address: str
+) -> Collection[sidecar_listening.Key, Resource]:
+    return _sidecar_resources(world, selection)
+
+
+@derived_map(_sidecar_listeners_to_bind)
+def sidecar_listeners(
+    world: World, selection: Selection, bind_address: str, address: str, key: sidecar_listening.Key
+) -> Resource | None:
+    """Listeners of a sidecar that listens for its application at `bind_address`, and for others at `address`."""
+    resource = _sidecar_resources(world, selection).get(key)
+    outcome = sidecar_outcomes(world, selection).get(key)
+    other = bind_address if key[0] is sidecar_listening.Direction.OUTBOUND else address
+    if not other or resource is None or outcome is None or outcome.value is None or not outcome.value.wildcard:
+        return resource
+    return render_listeners.bind(resource, other, f"{other}_{outcome.value.port}")
+
+
 # --- Routes -----------------------------------------------------------------------------------------------------------
 
 
-@derived_map(virtual_hosts.virtual_hosts)
+def hosts_of(world: World, selection: Selection) -> Collection[VirtualHostKey, Outcome[VirtualHost]]:
+    """The virtual hosts of all route tables."""
+    if selection.role is Role.SIDECAR:
+        return sidecar_hosts.virtual_hosts(world, selection)
+    return virtual_hosts.virtual_hosts(world, selection)
+
+
+@derived
+def route_tables(world: World, selection: Selection) -> frozenset[str]:
+    """Names of the route tables that listeners refer to."""
+    if selection.role is Role.SIDECAR:
+        return exposures.route_tables(world, selection)
+    return virtual_hosts.route_tables(world, selection)
+
+
+@derived_map(hosts_of)
 def virtual_host_leaves(world: World, selection: Selection, key: VirtualHostKey) -> Resource | None:
     """Virtual hosts, each encoded once, as they stand within a RouteConfiguration."""
-    outcome = virtual_hosts.virtual_hosts(world, selection).get(key)
+    outcome = hosts_of(world, selection).get(key)
     return None if outcome is None else render_routes.virtual_host(outcome.value)
 
 
@@ -142,19 +216,19 @@ def _sources_of_tables(world: World, selection: Selection) -> tuple[Collection[A
     return (_chunks(world, selection),)
 
 
-@derived_map(virtual_hosts.route_tables, reads=_sources_of_tables)
+@derived_map(route_tables, reads=_sources_of_tables)
 def route_configurations(world: World, selection: Selection, table: str) -> Resource:
     """RouteConfigurations with all their virtual hosts."""
     chunks = (_chunks(world, selection).get((table, number)) or () for number in range(_CHUNKS))
     hosts = [leaf for _, leaf in sorted(itertools.chain.from_iterable(chunks), key=operator.itemgetter(0))]
     origin = tuple(dict.fromkeys(key for leaf in hosts for key in leaf.origin))
-    return render_routes.route_configuration(RouteTable(table, origin), hosts)
+    return render_routes.route_configuration(RouteTable(table, origin, exposures.is_by_authority(table)), hosts)
 
 
-@derived_map(virtual_hosts.route_tables)
+@derived_map(route_tables)
 def discovering_route_configurations(_world: World, _selection: Selection, table: str) -> Resource:
     """RouteConfigurations whose virtual hosts are resources of their own."""
-    return render_routes.route_configuration_with_discovery(RouteTable(table, ()))
+    return render_routes.route_configuration_with_discovery(RouteTable(table, (), exposures.is_by_authority(table)))
 
 
 def written_routes(world: World, selection: Selection, host: str) -> dict[tuple[str, str], tuple[WrittenAt, ...]]:
@@ -165,9 +239,9 @@ def written_routes(world: World, selection: Selection, host: str) -> dict[tuple[
     labels = host.lower().split(".")
     domains = [host.lower(), *(".".join(("*", *labels[index:])) for index in range(1, len(labels))), "*"]
     found = {}
-    for table in virtual_hosts.route_tables(world, selection):
+    for table in route_tables(world, selection):
         for domain in domains:
-            outcome = virtual_hosts.virtual_hosts(world, selection).get(VirtualHostKey(table, domain))
+            outcome = hosts_of(world, selection).get(VirtualHostKey(table, domain))
             if outcome is not None:
                 places = tuple(WrittenAt(route.origin, route.path) for route in outcome.value.routes)
                 found[table, outcome.value.name] = places
@@ -188,7 +262,7 @@ def backends_of_host(host: VirtualHost) -> Iterator[Backend]:
                 yield mirror.backend
 
 
-@derived_index(virtual_hosts.virtual_hosts)
+@derived_index(hosts_of)
 def backends_of_routes(
     _world: World, _selection: Selection, _key: VirtualHostKey, outcome: Outcome[VirtualHost]
 ) -> Iterable[Backend]:
@@ -212,7 +286,8 @@ def backends_of_listeners(
 @derived
 def reachable_backends(world: World, selection: Selection) -> frozenset[Backend]:
     """The backends that proxies of the selection can send anything to."""
-    found = backends_of_routes(world, selection).keys() | backends_of_listeners(world, selection).keys()
+    found = set(backends_of_routes(world, selection).keys() | backends_of_listeners(world, selection).keys())
+    found |= ingress.backends(world, selection) if selection.role is Role.SIDECAR else frozenset()
     retained = world.retained.get(selection)
     return frozenset(found if retained is None else found | retained.backends)
 
@@ -358,7 +433,14 @@ def _problems_of_listeners(
     return outcome.problems
 
 
-@derived_index(virtual_hosts.virtual_hosts)
+@derived_index(sidecar_outcomes)
+def _problems_of_sidecars(
+    _world: World, _selection: Selection, _key: sidecar_listening.Key, outcome: Outcome[Listener | None]
+) -> Iterable[Problem]:
+    return outcome.problems
+
+
+@derived_index(hosts_of)
 def _problems_of_virtual_hosts(
     _world: World, _selection: Selection, _key: VirtualHostKey, outcome: Outcome[VirtualHost]
 ) -> Iterable[Problem]:
@@ -453,6 +535,8 @@ def problem_indexes(world: World, selection: Selection, locality: Locality) -> l
 
     Each index comes after those that it is built on; so to refresh them in this order is done in small steps.
     """
+    of_workload = [] if selection.workload is None else [_problems_of_sidecars(world, selection)]
+    selection = selection.shared
     return [
         _problems_of_virtual_hosts(world, selection),
         _problems_of_listeners(world, selection),
@@ -461,6 +545,7 @@ def problem_indexes(world: World, selection: Selection, locality: Locality) -> l
         _problems_of_credentials(world, selection),
         _faulty_references_of_listeners(world, selection),
         _faulty_references_of_clusters(world, selection),
+        *of_workload,
     ]
 
 

@@ -48,6 +48,10 @@ class ProxyIdentity:
     """Address for listeners whose address the user did not choose; empty for all addresses."""
     locality: tuple[str, str, str] = ("", "", "")
     """Region, zone, subzone."""
+    address: str = ""
+    """IP address at which others reach the workload of a sidecar; empty for `bind_address`."""
+    http_proxy_port: int = 0
+    """Port at which a sidecar is a forward proxy for its application; 0 for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,10 @@ def bootstrap_document(
     }
     if identity.bind_address:
         metadata["BIND_ADDRESS"] = identity.bind_address
+    if identity.address:
+        metadata["INSTANCE_IPS"] = identity.address
+    if identity.http_proxy_port:
+        metadata["HTTP_PROXY_PORT"] = identity.http_proxy_port
     if delta:
         metadata["VHDS"] = True
     region, zone, subzone = identity.locality
@@ -221,11 +229,11 @@ def _parse_locality(text: str) -> tuple[str, str, str]:
     return region, zone, subzone
 
 
-def _checked_bind_address(text: str) -> str:
+def _checked_address(text: str, option: str) -> str:
     try:
         return str(ipaddress.ip_address(text)) if text else ""
     except ValueError:
-        raise SettingsError(f"--bind-address is {text!r}; write an IP address") from None
+        raise SettingsError(f"{option} is {text!r}; write an IP address") from None
 
 
 def bootstrap(
@@ -240,8 +248,17 @@ def bootstrap(
         int, typer.Option(min=1, max=65535, help="Port of Envoy's admin interface, on loopback.")
     ] = 15000,
     bind_address: Annotated[
-        str, typer.Option(help="Address of listeners that would bind all addresses; empty for all.")
+        str,
+        typer.Option(
+            help="Address of listeners that would bind all addresses, and of a sidecar's for its application."
+        ),
     ] = "",
+    address: Annotated[
+        str, typer.Option(help="Of a sidecar: IP address at which others reach the workload. Default: --bind-address.")
+    ] = "",
+    http_proxy_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of a sidecar: port of a forward proxy for the application; 0: none.")
+    ] = 0,
     protocol: Annotated[Protocol, typer.Option(help="Variant of the xDS protocol.")] = Protocol.DELTA,
     locality: Annotated[str, typer.Option(help="Where the proxy runs: region/zone/subzone.")] = "",
     client_cert: Annotated[Path | None, typer.Option(help="PEM file: certificate to show to the server.")] = None,
@@ -258,6 +275,8 @@ def bootstrap(
 
     For example: fairlead bootstrap --id edge-1 --labels app=edge > edge.json && envoy -c edge.json
     """
+    if role is not ProxyRole.SIDECAR and (address or http_proxy_port):
+        fail("--address and --http-proxy-port are for --role sidecar")
     if (client_cert is None) is not (client_key is None):
         fail("--client-cert and --client-key belong together")
     if client_cert is not None and server_ca is None:
@@ -270,7 +289,9 @@ def bootstrap(
             namespace=namespace,
             labels=parse_labels(labels),
             role=role,
-            bind_address=_checked_bind_address(bind_address),
+            bind_address=_checked_address(bind_address, "--bind-address"),
+            address=_checked_address(address, "--address"),
+            http_proxy_port=http_proxy_port,
             locality=_parse_locality(locality),
         )
         server = XdsServer(

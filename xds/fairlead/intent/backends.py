@@ -7,8 +7,8 @@ class Backend(NamedTuple):
     """Identity of a group of endpoints: one port of a service, or of a subset of it. It names a cluster."""
 
     host: str
-    """Fully qualified name of the service."""
+    """Fully qualified name of the service; empty for the application that a sidecar stands before."""
     port: int
-    """Number of the service's port, not of the endpoints'."""
+    """Number of the service's port, not of the endpoints'; of an application, the port that others reach it at."""
     subset: str = ""
-    """Name of the subset, empty for all endpoints."""
+    """Name of the subset, empty for all endpoints; of an application, the object that says how it is talked to."""

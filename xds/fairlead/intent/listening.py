@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin
+from fairlead.intent.routing import VirtualHost
 from fairlead.intent.tls import TlsParameters, Validation
 
 
@@ -91,6 +92,12 @@ class HttpConnections:
     grpc_web: bool = False
     options: HttpOptions = HttpOptions()
     access_log: AccessLog | None = None
+    edge: bool = True
+    """Clients are strangers: what they say of those before them does not count."""
+    forward_proxy: bool = False
+    """Clients ask for any host, and for connections by CONNECT."""
+    inline: VirtualHost | None = None
+    """The only virtual host, where it is not worth a route table that is looked up by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +170,5 @@ class RouteTable:
 
     name: str
     origin: Origin
+    with_ports: bool = False
+    """The port of a request's host counts: virtual hosts differ by it."""

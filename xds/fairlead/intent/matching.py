@@ -65,3 +65,5 @@ class Match:
     path: PathMatch | None = None
     headers: tuple[ValueMatch, ...] = ()
     query_parameters: tuple[ValueMatch, ...] = ()
+    connect: bool = False
+    """Only CONNECT requests, which have no path, are taken; other routes take none of them."""

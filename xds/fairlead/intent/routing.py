@@ -197,7 +197,7 @@ class VirtualHost:
     name: str
     """`host:port`, as Istio names it; unique in its route table."""
     domains: tuple[str, ...]
-    """Host names without port; `*.x` and `*` are wildcards."""
+    """Host names, without port unless the route table is one `with_ports`; `*.x` and `*` are wildcards."""
     routes: tuple[Route, ...]
     origin: Origin
     require_tls: bool = False

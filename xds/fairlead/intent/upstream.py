@@ -129,6 +129,8 @@ class UpstreamProtocol(enum.Enum):
 class Discovery(enum.Enum):
     """How the proxy learns the endpoints of a cluster."""
 
+    LISTED = "listed"
+    """The cluster itself lists them."""
     ASSIGNED = "assigned"
     """We tell it (EDS)."""
     STRICT_DNS = "strict-dns"
@@ -182,7 +184,7 @@ class Cluster:
     protocol: UpstreamProtocol
     origin: Origin
     localities: tuple[LocalityEndpoints, ...] = ()
-    """The host names to resolve; only for DNS discovery."""
+    """The endpoints that are listed, or the host names to resolve; empty where they are assigned."""
     dns_refresh_rate: Nanoseconds = 60_000_000_000
     """How often they are resolved, where the answers do not say how long they hold."""
     load_balancer: LoadBalancer = LoadBalancer()

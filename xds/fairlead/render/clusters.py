@@ -84,6 +84,10 @@ def endpoint_assignment(intent: EndpointAssignment) -> Resource:
 
 def _write_discovery(message: cluster_pb2.Cluster, intent: Cluster) -> None:
     match intent.discovery:
+        case Discovery.LISTED:
+            message.type = _Cluster.STATIC
+            message.load_assignment.cluster_name = message.name
+            write_localities(message.load_assignment, intent.localities)
         case Discovery.ASSIGNED:
             message.type = _Cluster.EDS
             message.eds_cluster_config.eds_config.CopyFrom(AGGREGATED)

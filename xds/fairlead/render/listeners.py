@@ -28,15 +28,18 @@ from fairlead.intent import (
     Listener,
     Nanoseconds,
     PathNormalization,
+    RouteTable,
     TcpConnections,
 )
 from fairlead.render import access_logs, tls
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, write_address, write_duration
 from fairlead.render.http_filters import http_filters
 from fairlead.render.names import HTTP_LOG, TCP_LOG, UNRESOLVED_CLUSTER, cluster_name
+from fairlead.render.routes import route_configuration, virtual_host
 from fairlead.snapshot import types, wire
 from fairlead.snapshot.resource import Composition, Resource
 
+_NAME = listener_pb2.Listener.NAME_FIELD_NUMBER
 _ADDRESS = listener_pb2.Listener.ADDRESS_FIELD_NUMBER
 _FILTER_CHAINS = listener_pb2.Listener.FILTER_CHAINS_FIELD_NUMBER
 _FILTER_CHAIN = "type.googleapis.com/envoy.config.listener.v3.FilterChain"
@@ -67,15 +70,19 @@ def listener(intent: Listener) -> Resource:
     )
 
 
-def bind(unbound: Resource, ip_address: str) -> Resource:
-    """The Listener `unbound`, whose address is of an IP, under the same name and port on another IP address.
+def bind(unbound: Resource, ip_address: str, name: str = "") -> Resource:
+    """The Listener `unbound`, whose address is of an IP, on the same port of another IP address.
 
-    The address is appended to the bytes: of a field that occurs twice the parts are merged, the last one wins.
+    `name`: what it is called there; empty for the same name. What changes is appended to the bytes: of a field that
+    occurs twice the parts are merged, the last one wins.
     """
     other = encode(address_pb2.Address(socket_address=address_pb2.SocketAddress(address=ip_address)))
     assert unbound.composition is not None
-    composition = replace(unbound.composition, tail=wire.length_delimited(_ADDRESS, other))
-    return Resource.composed(unbound.type_url, unbound.name, composition, unbound.origin)
+    tail = wire.length_delimited(_ADDRESS, other)
+    if name:
+        tail += wire.length_delimited(_NAME, name.encode())
+    composition = replace(unbound.composition, tail=tail)
+    return Resource.composed(unbound.type_url, name or unbound.name, composition, unbound.origin)
 
 
 def _listener_filters(intent: Listener) -> list[listener_components_pb2.ListenerFilter]:
@@ -130,9 +137,8 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
     message = HttpConnectionManager(
         stat_prefix=connections.stat_prefix,
         codec_type=HttpConnectionManager.AUTO,
-        rds=Rds(route_config_name=connections.route_table, config_source=_ROUTES),
         http_filters=http_filters(connections),
-        use_remote_address=wrappers_pb2.BoolValue(value=True),
+        use_remote_address=wrappers_pb2.BoolValue(value=connections.edge),
         xff_num_trusted_hops=options.trusted_hops,
         forward_client_cert_details=_FORWARDED_CERTIFICATES[options.forwarded_certificate],
         # Streams may be silent as long as they like: routes have timeouts.
@@ -151,6 +157,14 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
         message.generate_request_id.value = False
     _write_certificate_details(message.set_current_client_cert_details, options)
     _write_path_normalization(message, options.path_normalization)
+    if connections.forward_proxy:
+        message.upgrade_configs.add(upgrade_type="CONNECT")
+    if connections.inline is None:
+        message.rds.CopyFrom(Rds(route_config_name=connections.route_table, config_source=_ROUTES))
+    else:
+        table = RouteTable(connections.route_table, connections.inline.origin)
+        found = route_configuration(table, [virtual_host(connections.inline)])
+        message.route_config.MergeFromString(found.body)
     return message
 
 

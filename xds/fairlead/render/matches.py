@@ -55,6 +55,9 @@ def write_match(message: route.RouteMatch, match: Match) -> None:
         message.headers.extend(map(header_matcher, match.headers))
     if match.query_parameters:
         message.query_parameters.extend(map(query_parameter_matcher, match.query_parameters))
+    if match.connect:
+        message.connect_matcher.SetInParent()
+        return
     path = match.path or _ANY_PATH
     match path.kind:
         case PathMatchKind.EXACT:

@@ -14,5 +14,10 @@ LISTENER_LOG = "listener_envoy_accesslog"
 
 
 def cluster_name(backend: Backend) -> str:
-    """Name of the cluster, and of the endpoint assignment, of a backend: `outbound|port|subset|host`."""
+    """Name of the cluster, and of the endpoint assignment, of a backend: `outbound|port|subset|host`.
+
+    That of the application beside a sidecar is `inbound|port||`.
+    """
+    if not backend.host:
+        return f"inbound|{backend.port}||"
     return f"outbound|{backend.port}|{backend.subset}|{backend.host}"

@@ -53,7 +53,7 @@ def route_configuration_with_discovery(table: RouteTable) -> Resource:
 def _configuration(table: RouteTable) -> route_pb2.RouteConfiguration:
     return route_pb2.RouteConfiguration(
         name=table.name,
-        ignore_port_in_host_matching=True,
+        ignore_port_in_host_matching=not table.with_ports,
         # A route may come before its cluster, and stay when the cluster goes: that is a 503, not a refusal.
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=_MAX_DIRECT_RESPONSE_BYTES),
@@ -102,6 +102,8 @@ def write_route(message: route_components_pb2.Route, entry: Route) -> None:
     match entry.action:
         case Forward() as action:
             actions.write_forward(message.route, action, entry.match.path)
+            if entry.match.connect:  # the tunnel ends here: its bytes are what the backend gets
+                message.route.upgrade_configs.add(upgrade_type="CONNECT").connect_config.SetInParent()
             if (destination := actions.only_destination(action)) is not None:
                 request_headers = request_headers.then(destination.request_headers)
                 response_headers = response_headers.then(destination.response_headers)

@@ -32,6 +32,7 @@ from fairlead.resolve.destination_rules import Located, Policy
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Viewer
 from fairlead.resolve.services import PortProtocol, ServiceView
+from fairlead.resolve.sidecar import ingress
 from fairlead.world import World
 
 _DISCOVERY = {
@@ -69,6 +70,8 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
     `destination_rules.subset_labels` tell which), or when its endpoints cannot be found. Names to resolve are in no
     order of preference, which is what `placed` adds.
     """
+    if not backend.host:
+        return _of_application(world, backend)
     view = services.find(world, viewer.namespace, backend.host)
     port = None if view is None else view.port(backend.port)
     if view is None or port is None or destination_rules.subset_labels(world, viewer, backend) is None:
@@ -115,11 +118,27 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
     )
 
 
+def _of_application(world: World, backend: Backend) -> Outcome[Cluster | None]:
+    """How a sidecar talks to the application that it stands before."""
+    found = ingress.application(world, backend)
+    # The version of HTTP that others chose for the port of the Service is one that the application speaks.
+    protocol = UpstreamProtocol.DOWNSTREAM
+    made = Cluster(
+        backend=backend,
+        discovery=Discovery.LISTED,
+        protocol=protocol,
+        origin=found.origin,
+        localities=(LocalityEndpoints(endpoints=(found.endpoint,)),),
+        connection_pool=_connection_pool(world, Policy(connection_pool=found.pool), protocol),
+    )
+    return Outcome(made, () if found.pool is None else tuple(_of_connection_pool(found.pool, protocol)))
+
+
 @derived
 def placed(world: World, viewer: Viewer, locality: Locality, backend: Backend) -> Cluster | None:
     """A cluster as proxies of a locality have it: of names that they resolve themselves, they prefer those nearby."""
     found = cluster(world, viewer, backend).value
-    if found is None or not found.localities:
+    if found is None or not found.localities or found.discovery is Discovery.LISTED:
         return found
     rules = endpoints.locality_rules(world, viewer, backend)
     arranged = localities.arrange(endpoints.members(world, viewer, backend).members, locality, rules)

@@ -178,7 +178,7 @@ def _gather_of_service(gathering: _Gathering) -> None:
         gathering.add(view.key, Endpoint(view.external_name, gathering.port.number), frozenset(), Locality())
         return
     name = ObjectName(view.key.namespace, view.key.name)
-    slices = sorted(_slices_by_service(world).get(name) or ())
+    slices = sorted(slices_by_service(world).get(name) or ())
     legacy = None if slices else world.objects(core.Endpoints).get(name)
     selector = _selector_of_service(world, name)
     if slices:
@@ -196,7 +196,7 @@ def _slices(world: World) -> Input[ObjectName, core.EndpointSlice]:
 
 
 @derived_index(_slices)
-def _slices_by_service(_world: World, name: ObjectName, item: core.EndpointSlice) -> Iterable[ObjectName]:
+def slices_by_service(_world: World, name: ObjectName, item: core.EndpointSlice) -> Iterable[ObjectName]:
     """Service -> its EndpointSlices."""
     service = item.metadata.labels.get(SERVICE_NAME_LABEL)
     return () if service is None else (ObjectName(name.namespace, service),)
@@ -204,7 +204,7 @@ def _slices_by_service(_world: World, name: ObjectName, item: core.EndpointSlice
 
 def sources(world: World) -> tuple[Collection[Any, Any], ...]:
     """What is large of that which members are gathered from."""
-    return (_slices_by_service(world),)
+    return (slices_by_service(world),)
 
 
 @derived

@@ -74,7 +74,7 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         outcome = _tls_chains(world, selection, server)
         chains.extend(outcome.value)
         problems.extend(outcome.problems)
-    chains = _with_names_of_their_own(chains, problems)
+    chains = with_names_of_their_own(chains, problems)
     if plan.plaintext:
         outcome = _plaintext_chains(world, selection, name)
         chains.extend(outcome.value)
@@ -266,7 +266,7 @@ def _connection_chain(server: Server, route: ConnectionRoute, log: AccessLog | N
     )
 
 
-def _with_names_of_their_own(chains: Iterable[FilterChain], problems: list[Problem]) -> list[FilterChain]:
+def with_names_of_their_own(chains: Iterable[FilterChain], problems: list[Problem]) -> list[FilterChain]:
     """The chains without the names that an earlier one has: Envoy refuses a listener where two have the same."""
     taken: dict[str, FilterChain] = {}
     kept = []

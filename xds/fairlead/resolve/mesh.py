@@ -4,6 +4,7 @@ Each setting is a derived value of its own, so that a change of one recomputes o
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from fairlead.derive import derived, derived_map
@@ -146,6 +147,12 @@ def http_options(world: World) -> HttpOptions:
         debug_headers=debug is None or not debug.disabled,
         forwarded_port=port is not None and bool(port.enabled),
     )
+
+
+@derived
+def sidecar_http_options(world: World) -> HttpOptions:
+    """How sidecars treat HTTP: no proxies stand in front, and without certificates nobody's can be told."""
+    return replace(http_options(world), trusted_hops=0, forwarded_certificate=ForwardedCertificate.SANITIZE)
 
 
 def _server_name(headers: ProxyHeaders) -> str | None:

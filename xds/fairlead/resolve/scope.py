@@ -5,8 +5,11 @@ locality and bind address, which are added where they matter.
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
+
+from fairlead.problems import ObjectKey
+from fairlead.world import ObjectName
 
 Labels = frozenset[tuple[str, str]]
 """Names and values of labels."""
@@ -41,6 +44,22 @@ class Proxy:
     """IP address for listeners whose address the user did not choose; empty for all addresses of the host."""
     virtual_host_discovery: bool = False
     """Virtual hosts are sent one by one (VHDS) instead of within their RouteConfiguration."""
+    address: str = ""
+    """IP address at which others reach the workload of a sidecar; empty when it is not known."""
+    http_proxy_port: int = 0
+    """Port at which a sidecar is a forward proxy for its applications; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What a sidecar stands before, as far as it decides what the sidecar listens on."""
+
+    services: tuple[ObjectKey, ...] = ()
+    """The Services and ServiceEntries that select the workload, the oldest first."""
+    has_address: bool = False
+    """Others reach it at an address of its own, other than the application's."""
+    beside_application: bool = True
+    """What the sidecar listens on for its applications has the same address as they, or as others reach them."""
 
 
 class Selector(NamedTuple):
@@ -79,6 +98,12 @@ class Selection:
     """Those of the proxies' labels that routes ask for."""
     caller_labels: Labels = frozenset()
     """Those of the proxies' labels that DestinationRules ask for."""
+    sidecar: ObjectName | None = None
+    """The Sidecar that says what the proxies see."""
+    http_proxy_port: int = 0
+    """As in `Proxy`."""
+    workload: Workload | None = None
+    """What sidecars stand before; None for gateways, and for what all sidecars with the same scope share."""
 
     @property
     def viewer(self) -> Viewer:
@@ -87,4 +112,9 @@ class Selection:
 
     def __hash__(self) -> int:
         # Nearly every derived value is looked up by its selection.
-        return hash((self.namespace, self.selectors))
+        return hash((self.namespace, self.selectors, self.sidecar))
+
+    @property
+    def shared(self) -> "Selection":
+        """The part that decides about all that leaves the proxies: many workloads have it in common."""
+        return self if self.workload is None else replace(self, workload=None)

@@ -10,11 +10,14 @@ from fairlead.resolve import destination_rules
 from fairlead.resolve.dialect import Dialect
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.scope import Labels, Proxy, Role, Selection, Selector
+from fairlead.resolve.sidecar.selection import sidecar_selection
 from fairlead.world import ObjectName, World
 
 
 def selection(world: World, proxy: Proxy) -> Selection:
     """What applies to the proxy."""
+    if proxy.role is Role.SIDECAR:
+        return sidecar_selection(world, proxy)
     if proxy.role is not Role.GATEWAY:
         return Selection(proxy.role, proxy.namespace)
     return _gateway_selection(world, proxy.namespace, proxy.labels)
@@ -27,7 +30,9 @@ def sources(world: World) -> tuple[Collection[Any, Any], ...]:
 
 def selection_problems(world: World, proxy: Proxy) -> tuple[Problem, ...]:
     """Why ports of Services in front of the proxy could not be mapped."""
-    problems = []
+    problems: list[Problem] = []
+    if proxy.role is not Role.GATEWAY:
+        return ()
     for service in services_in_front(world, proxy.namespace, proxy.labels):
         for index, port in enumerate(service.spec.ports):
             if _target(port) is None:

@@ -85,6 +85,8 @@ class ServiceView:
     """The name that an ExternalName Service stands for."""
     subject_alternative_names: tuple[str, ...] = ()
     """Names that certificates of the endpoints have."""
+    created: str = ""
+    """Of the object; empty when it is not known, which counts as oldest."""
     traffic_distribution: str = ""
     """`PreferClose`, `PreferSameZone` or `PreferSameNode`; empty for no preference."""
 
@@ -96,7 +98,7 @@ class ServiceView:
     def port(self, number: int) -> ServicePort | None:
         """The port of that number. An ExternalName Service that lists no ports has every port."""
         if self.external_name and not self.ports:
-            return ServicePort(number, "", _protocol("", number))
+            return ServicePort(number, "", protocol_of("", number))
         return next((port for port in self.ports if port.number == number), None)
 
 
@@ -209,8 +211,9 @@ def _view_of_service(service: core.Service, host: str) -> ServiceView:
     return ServiceView(
         host=host,
         key=service.key,
+        created=service.metadata.creation_timestamp or "",
         ports=tuple(
-            ServicePort(port.port, port.name, _protocol(port.app_protocol or port.name, port.port), port.target_port)
+            ServicePort(port.port, port.name, protocol_of(port.app_protocol or port.name, port.port), port.target_port)
             for port in spec.ports
             if port.protocol is core.Protocol.TCP
         ),
@@ -225,9 +228,10 @@ def _view_of_entry(entry: ServiceEntry, host: str) -> ServiceView:
     return ServiceView(
         host=host,
         key=entry.key,
+        created=entry.metadata.creation_timestamp or "",
         ports=tuple(
             ServicePort(
-                port.number, port.name, _protocol(port.protocol or port.name, port.number), port.target_port or None
+                port.number, port.name, protocol_of(port.protocol or port.name, port.number), port.target_port or None
             )
             for port in spec.ports
             if port.protocol.upper() != "UDP"
@@ -242,7 +246,7 @@ def _annotated_distribution(obj: KubernetesObject) -> str:
     return obj.metadata.annotations.get("networking.istio.io/traffic-distribution", "")
 
 
-def _protocol(name: str, number: int) -> PortProtocol:
+def protocol_of(name: str, number: int) -> PortProtocol:
     """The protocol of a port by an `appProtocol` or a port's name, else by its well-known number."""
     name = name.lower()
     prefix = "grpc-web" if name.startswith("grpc-web") else name.partition("-")[0]

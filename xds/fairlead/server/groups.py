@@ -1,6 +1,6 @@
 """Proxies in groups that are offered the same resources, and the tables that hold these.
 
-A group is a selection with what else decides: locality, bind address, discovery of virtual hosts. Groups share every
+A group is a selection with what else decides: locality, addresses, discovery of virtual hosts. Groups share every
 table that does not depend on where they differ. A table exists as long as a group has it, and holds what is derived
 from objects, but for what is held (`fairlead.holding`).
 """
@@ -51,12 +51,13 @@ class GroupKey:
     selection: Selection
     locality: Locality
     bind_address: str
+    address: str
     virtual_host_discovery: bool
 
     @classmethod
     def of(cls, selected: Selection, proxy: Proxy) -> "GroupKey":
         """The group of a proxy."""
-        return cls(selected, proxy.locality, proxy.bind_address, proxy.virtual_host_discovery)
+        return cls(selected, proxy.locality, proxy.bind_address, proxy.address, proxy.virtual_host_discovery)
 
 
 _Overlay = Callable[[Any, Resource | None, Resource | None], Resource | None]
@@ -158,7 +159,7 @@ class Groups:
         """
         group = self._groups.get(key)
         if group is None:
-            holding = self._holding(key.selection, before)
+            holding = self._holding(key.selection.shared, before)
             overlays: dict[str, _Overlay] = {
                 types.CLUSTER: holding.cluster,
                 types.CLUSTER_LOAD_ASSIGNMENT: partial(holding.endpoints, key.locality),

@@ -1,8 +1,8 @@
 """From what a client says of itself to the proxy that it is.
 
 Istio's node ids (`type~ip~name.namespace~domain`) are understood; any other id is welcome, and means a gateway. What
-decides is in the metadata: `NAMESPACE`, `LABELS`, `ROLE`, `BIND_ADDRESS` and `VHDS`, as `fairlead bootstrap` writes
-them (https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
+decides is in the metadata: `NAMESPACE`, `LABELS`, `ROLE`, `BIND_ADDRESS`, `VHDS` and, of sidecars, `INSTANCE_IPS` and
+`HTTP_PROXY_PORT`, as `fairlead bootstrap` writes them (https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
 
 All that is a claim. The namespace decides which Secrets a proxy is sent; so where a certificate tells it, it counts,
 and a claim of another one is refused. Role, labels and the rest choose among what the namespace may have.
@@ -30,7 +30,7 @@ def proxy_of(node: Node, *, delta: bool, identity: Identity | None = None) -> Pr
     if len(node.id) > _LONGEST_ID:
         raise LimitError(f"the node id has {len(node.id)} characters; {_LONGEST_ID} are allowed")
     metadata = node.metadata
-    role, id_namespace = _from_id(node.id)
+    role, id_namespace, id_address = _from_id(node.id)
     named_namespace = _text(metadata.get("NAMESPACE"), "NAMESPACE")
     if identity is not None:
         for claimed, source in ((named_namespace, "node metadata NAMESPACE"), (id_namespace, "the node id")):
@@ -52,16 +52,19 @@ def proxy_of(node: Node, *, delta: bool, identity: Identity | None = None) -> Pr
         locality=Locality(node.region, node.zone, node.sub_zone),
         bind_address=_bind_address(_text(metadata.get("BIND_ADDRESS"), "BIND_ADDRESS")),
         virtual_host_discovery=delta and metadata.get("VHDS") is True,
+        # Of other proxies they decide nothing, and would keep those apart that can share all tables.
+        address=_own_address(metadata.get("INSTANCE_IPS"), id_address) if role is Role.SIDECAR else "",
+        http_proxy_port=_port(metadata.get("HTTP_PROXY_PORT")) if role is Role.SIDECAR else 0,
     )
 
 
-def _from_id(node_id: str) -> tuple[Role, str]:
-    """Role and namespace that an Istio id names; the namespace is empty, and the role a gateway's, when it does not."""
+def _from_id(node_id: str) -> tuple[Role, str, str]:
+    """Role, namespace and address that an Istio id names; the role is a gateway's, the others empty, if it does not."""
     parts = node_id.split("~")
     if len(parts) != 4 or parts[0] not in _ISTIO_ROLES:
-        return Role.GATEWAY, ""
+        return Role.GATEWAY, "", ""
     _, dot, namespace = parts[2].rpartition(".")
-    return _ISTIO_ROLES[parts[0]], namespace if dot else ""
+    return _ISTIO_ROLES[parts[0]], namespace if dot else "", parts[1]
 
 
 def _check_claim(claimed: str, source: str, identity: Identity) -> None:
@@ -78,6 +81,30 @@ def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise ProtocolError(f"node metadata {name} is no text")
     return value
+
+
+def _own_address(instance_ips: object, id_address: str) -> str:
+    """The first address that a proxy says its workload has; what is in the id is often a placeholder."""
+    first = _text(instance_ips, "INSTANCE_IPS").partition(",")[0].strip()
+    if first:
+        try:
+            return str(ipaddress.ip_address(first))
+        except ValueError:
+            raise ProtocolError(f"node metadata INSTANCE_IPS has {first!r}, which is no IP address") from None
+    try:
+        found = ipaddress.ip_address(id_address)
+    except ValueError:
+        return ""
+    return "" if found == _EVERY_ADDRESS else str(found)
+
+
+def _port(value: object) -> int:
+    if value is None:
+        return 0
+    # Numbers of a protobuf Struct are floating.
+    if isinstance(value, int | float) and value == int(value) and 0 < value < 65536:
+        return int(value)
+    raise ProtocolError(f"node metadata HTTP_PROXY_PORT is {value!r}, which is no port")
 
 
 def _bind_address(text: str) -> str:

@@ -40,6 +40,9 @@ class Domains:
 def mismatch(match: RouteMatch, request: Request) -> str:
     """The first condition that fails, in words; empty when the request matches."""
     path, _, query = request.path.partition("?")
+    tunnels = match.WhichOneof("path_specifier") == "connect_matcher"
+    if tunnels is not (request.method == "CONNECT"):
+        return "it takes CONNECT requests only" if tunnels else "it takes no CONNECT requests"
     if not _path_matches(match, path):
         return f"path {path} {_path_in_words(match, negated=True)}"
     values = {":method": request.method, ":authority": request.host, ":scheme": "https" if request.tls else "http"}
@@ -62,7 +65,9 @@ def in_words(match: RouteMatch) -> str:
 
 
 def _conditions(match: RouteMatch) -> Iterator[str]:
-    if match.WhichOneof("path_specifier") != "prefix" or match.prefix != "/":
+    if match.WhichOneof("path_specifier") == "connect_matcher":
+        yield "CONNECT requests"
+    elif match.WhichOneof("path_specifier") != "prefix" or match.prefix != "/":
         yield f"path {_path_in_words(match, negated=False)}"
     for header in match.headers:
         yield f"{_header_name(header)} {_header_in_words(header)}"
@@ -98,6 +103,8 @@ def _path_matches(match: RouteMatch, path: str) -> bool:
             return same_case(path) == prefix or same_case(path).startswith(prefix + "/")
         case "safe_regex":
             return re2.fullmatch(match.safe_regex.regex, path) is not None
+        case "connect_matcher":
+            return True  # the method decides
     return False
 
 

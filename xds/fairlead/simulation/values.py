@@ -13,7 +13,7 @@ class Request:
     port: int
     """Of the proxy's listener."""
     host: str
-    """The `Host` header, without port."""
+    """The `Host` header; its port is only needed by forward proxies."""
     path: str = "/"
     """With the query."""
     method: str = "GET"
@@ -22,6 +22,8 @@ class Request:
     tls: bool = False
     server_name: str | None = None
     """SNI; None with `tls`: the host."""
+    listener_address: str = ""
+    """IP address that the client connects to; empty where only one listener has the port."""
     source_address: str = ""
     """IP address of the client, empty when it is not known."""
 

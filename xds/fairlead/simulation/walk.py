@@ -1,5 +1,6 @@
 """The way of a request through the resources of one proxy."""
 
+import re
 from collections.abc import Iterable, Iterator
 
 from fairlead._pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -31,6 +32,9 @@ _NOT_FOUND_STATUS = {
     RouteAction.NOT_FOUND: 404,
     RouteAction.INTERNAL_SERVER_ERROR: 500,
 }
+
+
+_PORT = re.compile(r":[0-9]+$")
 
 
 class Simulation:
@@ -112,8 +116,11 @@ class Simulation:
 
     def _filter_chain(self, request: Request, verdict: Verdict) -> FilterChain | None:
         here = [found for found in self.listeners if found.address.socket_address.port_value == request.port]
+        if request.listener_address:
+            here = [found for found in here if _binds(found, request.listener_address)]
         if not here:
-            verdict.failure = f"nothing listens on port {request.port}"
+            at = f"{request.listener_address} " if request.listener_address else ""
+            verdict.failure = f"nothing listens on {at}port {request.port}"
             return None
         listener = here[0]
         verdict.listener = listener.name
@@ -161,17 +168,21 @@ class Simulation:
     # --- Requests ---
 
     def _serve_http(self, manager: HttpConnectionManager, request: Request, verdict: Verdict) -> None:
-        name = manager.rds.route_config_name
+        inline = manager.route_config if manager.HasField("route_config") else None
+        name = manager.rds.route_config_name if inline is None else inline.name
         verdict.route_table = name
-        table = self.routes.get(name)
-        found = None if table is None else self._hosts_of(table).find(request.host)
+        table = self.routes.get(name) if inline is None else inline
+        asked = request.host
+        if table is not None and table.ignore_port_in_host_matching:
+            asked = _PORT.sub("", asked)
+        found = None if table is None else self._hosts_of(table).find(asked)
         if table is None or found is None:
             verdict.status = 404
             verdict.failure = f"route configuration {name} has no virtual host for {request.host}"
             return
         host, domain = found
         verdict.virtual_host = host.name
-        why = f"its domain is {domain}" if domain == request.host.lower() else f"{request.host} is one of {domain}"
+        why = f"its domain is {domain}" if domain == asked.lower() else f"{request.host} is one of {domain}"
         verdict.steps.append(Step(stage=Stage.VIRTUAL_HOST, name=host.name, within=(name,), why=why))
         if host.require_tls == VirtualHost.ALL and not request.tls:
             verdict.status, verdict.location = 301, f"https://{request.host}{request.path}"
@@ -284,6 +295,10 @@ class Simulation:
 
     def _facts(self, found: Iterable[Fact]) -> Iterable[Fact]:
         return found if self._detailed else ()
+
+
+def _binds(listener: Listener, address: str) -> bool:
+    return listener.address.socket_address.address in (address, "0.0.0.0", "::")
 
 
 def _route_name(route: Route, index: int) -> str:

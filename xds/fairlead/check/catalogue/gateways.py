@@ -38,6 +38,12 @@ SUBJECT = Subject(
             "Add a VirtualService with `tls` or `tcp` routes for the server.",
         ),
         Entry(
+            "no-workload-address",
+            "a sidecar does not say where others reach its workload, so that it takes nothing in",
+            "Others reach the application past its sidecar, if at all.",
+            "Start it with what `fairlead bootstrap --role sidecar --address 10.0.0.2` prints.",
+        ),
+        Entry(
             "port-not-exposed",
             "no Service in front of the gateway's proxies has the port",
             "The proxies listen, but nobody reaches them through the Service.",
@@ -52,9 +58,9 @@ SUBJECT = Subject(
         ),
         Entry(
             "server-conflict",
-            "two servers cannot share a port; the older Gateway has it",
-            "The other server is not there at all.",
-            "Give one another port or, with TLS, other hosts.",
+            "two servers, or services of a sidecar, cannot share a port; the older Gateway has it",
+            "The other server is not there at all, the other service is not reached.",
+            "Give one another port or, with TLS, other hosts. Let a Sidecar see only one of two TCP services.",
             istio="IST0145",
         ),
         Entry(

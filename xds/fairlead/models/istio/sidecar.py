@@ -23,8 +23,11 @@ class SidecarPort(Model, frozen=True, kw_only=True):
     """The port of a listener."""
 
     number: UInt32 = 0
+    """Where the listener binds; 0 for a unix socket."""
     protocol: str = ""
+    """What is done with the bytes: as that of a service's port; `HTTP_PROXY`, outbound only, is a forward proxy."""
     name: str = ""
+    """Inbound it tells the protocol where `protocol` does not; else it is without effect."""
     target_port: UInt32 = 0
     """Deprecated, and without effect."""
 
@@ -33,12 +36,17 @@ class IstioIngressListener(Model, frozen=True, kw_only=True):
     """Connections to the workload."""
 
     port: SidecarPort
+    """Where others connect to."""
     bind: str = ""
+    """IP address; empty for that of the workload."""
     capture_mode: CaptureMode = CaptureMode.DEFAULT
+    """Nothing is captured: `IPTABLES` is reported, and there is a listener as with `NONE`."""
     default_endpoint: str = ""
     """`127.0.0.1:port`, `0.0.0.0:port`, `[::1]:port`, `[::]:port` or `unix://path`."""
     tls: ServerTLSSettings | None = None
+    """Its certificates can only be files of the proxy: it is reported, and the port is not served."""
     connection_pool: ConnectionPoolSettings | None = None
+    """Limits of the connections to the application, in place of `inboundConnectionPool`."""
 
 
 class IstioEgressListener(Model, frozen=True, kw_only=True):
@@ -47,7 +55,9 @@ class IstioEgressListener(Model, frozen=True, kw_only=True):
     port: SidecarPort | None = None
     """Absent for the listener of all that no other one has."""
     bind: str = ""
+    """IP address or `unix://path`; empty for the proxy's own choice."""
     capture_mode: CaptureMode = CaptureMode.DEFAULT
+    """Nothing is captured: `IPTABLES` is reported, and there is a listener as with `NONE`."""
     hosts: tuple[str, ...]
     """`namespace/host`: `*` for any, `.` for the own namespace, `~` for none; `~namespace/host` takes away."""
 
@@ -63,6 +73,7 @@ class OutboundTrafficPolicy(Model, frozen=True, kw_only=True):
     """Connections to unknown services."""
 
     mode: OutboundTrafficMode = OutboundTrafficMode.REGISTRY_ONLY
+    """Unknown hosts are answered with 502 in either."""
     egress_proxy: Destination | None = None
 
 
@@ -72,8 +83,11 @@ class SidecarSpec(Model, frozen=True, kw_only=True):
     workload_selector: WorkloadSelector | None = None
     """Absent for all workloads of the namespace."""
     ingress: tuple[IstioIngressListener, ...] = ()
+    """In place of the ports that Services in front of the workload have."""
     egress: tuple[IstioEgressListener, ...] = ()
+    """Empty for all services."""
     inbound_connection_pool: ConnectionPoolSettings | None = None
+    """Limits of the connections to the application."""
     outbound_traffic_policy: OutboundTrafficPolicy | None = None
 
 

@@ -21,7 +21,7 @@ from fairlead.resolve.istio.references import gateway_names
 from fairlead.resolve.istio.source import Place, Source
 from fairlead.resolve.istio.virtual_services import hosts_of, precedence
 from fairlead.resolve.outcome import Outcome
-from fairlead.resolve.scope import Selection
+from fairlead.resolve.scope import Selection, Viewer
 from fairlead.world import ObjectName, World
 
 
@@ -58,9 +58,9 @@ def connection_routes(world: World, selection: Selection, server: Server) -> Out
             continue
         source = Source(world, place, virtual_service.key, problems)
         if server.protocol is ServerProtocol.TLS_PASSTHROUGH:
-            routes.extend(_routes_by_name(virtual_service, served, source))
+            routes.extend(routes_by_name(virtual_service, served, source))
         elif not routes:
-            routes.extend(_route_of_all(virtual_service, source))
+            routes.extend(route_of_all(virtual_service, source))
     return Outcome(tuple(routes), tuple(problems))
 
 
@@ -74,9 +74,10 @@ def _in_order(world: World, selection: Selection, names: Iterable[ObjectName]) -
     return [virtual_service for _, virtual_service in sorted(found, key=lambda item: item[0])]
 
 
-def _routes_by_name(
+def routes_by_name(
     virtual_service: VirtualService, served: frozenset[str], source: Source
 ) -> Iterator[ConnectionRoute]:
+    """Where TLS connections for the hosts that are `served` go, by the name that clients ask for."""
     for index, route in enumerate(virtual_service.spec.tls):
         path: FieldPath = ("spec", "tls", index)
         for position, match in enumerate(route.match):
@@ -90,7 +91,8 @@ def _routes_by_name(
                 yield ConnectionRoute(server_names, connections, (source.key,))
 
 
-def _route_of_all(virtual_service: VirtualService, source: Source) -> Iterator[ConnectionRoute]:
+def route_of_all(virtual_service: VirtualService, source: Source) -> Iterator[ConnectionRoute]:
+    """Where all TCP connections go: by the first route that applies, if any does."""
     for index, route in enumerate(virtual_service.spec.tcp):
         path: FieldPath = ("spec", "tcp", index)
         usable = [
@@ -105,10 +107,10 @@ def _route_of_all(virtual_service: VirtualService, source: Source) -> Iterator[C
 
 
 def _answerable(match: TLSMatchAttributes | L4MatchAttributes, source: Source, path: FieldPath) -> bool:
-    """Whether a gateway can tell connections apart as the match asks for."""
+    """Whether a proxy can tell connections apart as the match asks for."""
     if match.destination_subnets:
         # Without the condition the route would take connections that it is not meant for.
-        message = "the match is left out, since gateways do not see where connections were meant to go"
+        message = "the match is left out, since proxies do not see where connections were meant to go"
         source.error("unsupported-field", message, (*path, "destinationSubnets"), "leave destinationSubnets out")
     return not match.destination_subnets
 
@@ -121,22 +123,27 @@ def _connections(
         for index, share in enumerate(route)
         if share.weight or len(route) == 1
     ]
-    world, viewer = source.world, source.place.viewer
+    if len({clusters.tunnel(source.world, source.place.viewer, share.backend) for share in shares}) > 1:
+        message = "no connection is tunnelled, since the destinations of the route do not all have the same tunnel"
+        source.warn("unsupported-value", message, path, "give each of them a route of its own")
+    name = f"{virtual_service.metadata.name}.{virtual_service.metadata.namespace}"
+    return connections_to(source.world, source.place.viewer, tuple(shares), name)
+
+
+def connections_to(
+    world: World, viewer: Viewer, shares: tuple[WeightedBackend, ...], stat_prefix: str
+) -> TcpConnections:
+    """Connections that are passed on to these backends; `stat_prefix` counts where there is not just one of them."""
     found = [clusters.cluster(world, viewer, share.backend).value for share in shares]
     pools = [cluster.connection_pool for cluster in found if cluster is not None]
     tunnels = {clusters.tunnel(world, viewer, share.backend) for share in shares}
-    if len(tunnels) > 1:
-        message = "no connection is tunnelled, since the destinations of the route do not all have the same tunnel"
-        source.warn("unsupported-value", message, path, "give each of them a route of its own")
     keys = [key for share in shares for key in clusters.hash_keys(world, viewer, share.backend)]
     if len(shares) == 1:
         only = shares[0].backend
         stat_prefix = f"outbound|{only.port}|{only.subset}|{only.host}"
-    else:
-        stat_prefix = f"{virtual_service.metadata.name}.{virtual_service.metadata.namespace}"
     return TcpConnections(
         stat_prefix=stat_prefix,
-        backends=tuple(shares),
+        backends=shares,
         idle_timeout=next((pool.idle_timeout for pool in pools if pool.idle_timeout is not None), None),
         max_duration=next((pool.max_connection_duration for pool in pools if pool.max_connection_duration), None),
         tunnel=tunnels.pop() if len(tunnels) == 1 else None,

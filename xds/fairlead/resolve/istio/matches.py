@@ -12,7 +12,7 @@ from fairlead.models.istio.virtual_service import (
 )
 from fairlead.problems import FieldPath
 from fairlead.resolve.istio.references import MESH, gateway_name
-from fairlead.resolve.istio.source import Place, Source
+from fairlead.resolve.istio.source import MESH_GATEWAY, Place, Source
 
 _EVERY_PATH = (None, PathMatch(PathMatchKind.PREFIX, "/"), PathMatch(PathMatchKind.REGEX, ".*"))
 _CLAIMS = "@request.auth.claims"
@@ -31,7 +31,7 @@ def applies(match: HTTPMatchRequest | TLSMatchAttributes | L4MatchAttributes, pl
     if match.port and match.port not in place.ports:
         return False
     if match.gateways:
-        named = {gateway_name(reference, namespace) for reference in match.gateways if reference != MESH}
+        named = {MESH_GATEWAY if item == MESH else gateway_name(item, namespace) for item in match.gateways}
         return not named.isdisjoint(place.gateways)
     if match.source_namespace and match.source_namespace != place.namespace:
         return False

@@ -1,8 +1,12 @@
-"""Sidecars, which gateways do not heed."""
+"""What is wrong with Sidecars, whatever the proxy."""
+
+from collections.abc import Iterator
 
 from fairlead.derive import Input, derived_map
-from fairlead.models.istio.sidecar import Sidecar
+from fairlead.models.istio.sidecar import CaptureMode, OutboundTrafficMode, Sidecar
 from fairlead.problems import Problem, warning
+from fairlead.resolve import mesh
+from fairlead.resolve.sidecar.scopes import HTTP_PROXY, labels_of, ranked
 from fairlead.world import ObjectName, World
 
 
@@ -12,9 +16,49 @@ def _sidecars(world: World) -> Input[ObjectName, Sidecar]:
 
 @derived_map(_sidecars)
 def reviews(world: World, name: ObjectName) -> tuple[Problem, ...] | None:
-    """That each Sidecar has no effect."""
+    """What keeps each Sidecar from having its effect."""
     found = _sidecars(world).get(name)
     if found is None:
         return None
-    message = "the Sidecar has no effect: gateways heed none, and proxies of the role sidecar are not served yet"
-    return (warning("no-effect", message, key=found.key, path=("spec",), hint="leave it out for now"),)
+    return (*_of_others(world, found), *_of_listeners(found), *_of_policy(found)) or None
+
+
+def _of_others(world: World, sidecar: Sidecar) -> Iterator[Problem]:
+    labels, namespace = labels_of(sidecar), sidecar.metadata.namespace
+    if labels and namespace == mesh.root_namespace(world):
+        message = f"only workloads in namespace {namespace} are selected, since a workloadSelector looks nowhere else"
+        hint = "leave workloadSelector out to set the default for all namespaces"
+        yield warning("no-effect", message, key=sidecar.key, path=("spec", "workloadSelector"), hint=hint)
+    first = next(item for item in ranked(world, namespace) if labels_of(item) == labels)
+    if first.key != sidecar.key:
+        message = f"the Sidecar has no effect, since {first.key} for the same workloads comes first"
+        hint = "write both into one, or give them other selectors"
+        yield warning("rule-without-effect", message, key=sidecar.key, path=("spec",), hint=hint)
+
+
+def _of_listeners(sidecar: Sidecar) -> Iterator[Problem]:
+    modes = {("egress", index): listener.capture_mode for index, listener in enumerate(sidecar.spec.egress)}
+    modes |= {("ingress", index): listener.capture_mode for index, listener in enumerate(sidecar.spec.ingress)}
+    for place, mode in modes.items():
+        if mode is CaptureMode.IPTABLES:
+            message = "nothing is captured: the listener is there for those who connect to it"
+            path = ("spec", *place, "captureMode")
+            yield warning("unsupported-value", message, key=sidecar.key, path=path, hint="write NONE")
+
+
+def _of_policy(sidecar: Sidecar) -> Iterator[Problem]:
+    policy = sidecar.spec.outbound_traffic_policy
+    if policy is None:
+        return
+    path = ("spec", "outboundTrafficPolicy")
+    if policy.mode is OutboundTrafficMode.ALLOW_ANY and all(
+        listener.port is None or listener.port.protocol.upper() != HTTP_PROXY for listener in sidecar.spec.egress
+    ):
+        yield warning(
+            "no-effect",
+            "unknown hosts are reached through an HTTP proxy port only: at others it is not known where clients meant "
+            "to connect to",
+            key=sidecar.key,
+            path=(*path, "mode"),
+            hint="add an egress listener of protocol HTTP_PROXY, or write REGISTRY_ONLY",
+        )

@@ -4,8 +4,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fairlead.problems import FieldPath, ObjectKey, Problem, error, warning
+from fairlead.resolve.istio.references import MESH
 from fairlead.resolve.scope import Labels, Viewer
 from fairlead.world import ObjectName, World
+
+MESH_GATEWAY = ObjectName("", MESH)
+"""What stands for the mesh among the Gateways of a place: the sidecars."""
 
 
 class Place(NamedTuple):
@@ -16,7 +20,7 @@ class Place(NamedTuple):
     labels: Labels
     """Of the proxies, as far as routes ask for them."""
     gateways: tuple[ObjectName, ...]
-    """The Gateways through which the VirtualService is bound there."""
+    """The Gateways through which the VirtualService is bound there; for sidecars `MESH_GATEWAY`."""
     ports: tuple[int, ...]
     """Declared ports of the servers; the first stands in where a port must be guessed."""
     tls: bool

@@ -47,8 +47,6 @@ def _port(port: SidecarPort, path: FieldPath) -> Iterator[Problem]:
     if port.name:
         yield from checks.dns_label(port.name, "port", (*path, "name"))
     yield from checks.protocol(port.protocol, (*path, "protocol"))
-    if port.target_port:
-        yield checks.no_effect("targetPort", "listeners have no other port", (*path, "targetPort"), "leave it out")
 
 
 def _ingress(listener: IstioIngressListener, path: FieldPath) -> Iterator[Problem]:

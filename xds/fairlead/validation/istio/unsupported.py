@@ -26,9 +26,13 @@ UNSUPPORTED: Mapping[str, Unsupported] = {
     "LoadBalancerSettings.zoneAwareLbSetting": Unsupported(
         "all zones are used alike", "use localityLbSetting with outlierDetection"
     ),
+    "OutboundTrafficPolicy.egressProxy": Unsupported(
+        "requests to unknown hosts are answered with 502", "route the hosts to it by a ServiceEntry and VirtualService"
+    ),
     "Port.targetPort": Unsupported("a Service that selects the gateway says which port it listens on", "leave it out"),
     "RetryBudget.budgetInterval": Unsupported("the requests under way are what percent counts", "leave it out"),
     "Server.defaultEndpoint": Unsupported("requests go where routes send them", "route with a VirtualService"),
+    "SidecarPort.targetPort": Unsupported("listeners have no other port", "leave it out"),
     "WorkloadEntrySpec.network": Unsupported(
         "the endpoint is reached directly, and left out without an address", "set address"
     ),

@@ -1,0 +1,266 @@
+"""Sidecars on real Envoys: from an application by its sidecar to the sidecar of another one, and to that application.
+
+Applications listen on 127.0.0.1, each sidecar on two loopback addresses of its own: one for its application, one for
+others.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+from fairlead.playground.backend import Backend
+from fairlead.playground.envoy import Envoy, free_port
+from support.stack import Client, Stack, loopback, until
+
+pytestmark = pytest.mark.e2e
+
+CALLER = {"app": "caller", "team": "blue"}
+
+
+def service(name: str, ports: str, *, selector: str = "{}", namespace: str = "default") -> str:
+    return f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{selector: {selector}, ports: [{ports}]}}
+"""
+
+
+def endpoints(
+    name: str, address: str, port: int, *, port_name: str = "http", namespace: str = "default", labels: str = ""
+) -> str:
+    return f"""
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: {name}-{port}
+  namespace: {namespace}
+  labels: {{kubernetes.io/service-name: {name}, {labels}}}
+addressType: IPv4
+ports: [{{name: {port_name}, port: {port}}}]
+endpoints: [{{addresses: [{address}]}}]
+"""
+
+
+def resource(kind: str, name: str, spec: str, *, namespace: str = "default") -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: {kind}
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {spec}
+"""
+
+
+class Mesh:
+    """A folder, and the sidecar of an application that calls others."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.outbound = loopback()
+
+    def write(self, *texts: str) -> None:
+        self.stack.write("mesh.yaml", "---".join(texts))
+
+    async def start(self, *texts: str, protocol: str = "delta", **more: Any) -> Envoy:
+        self.write(*texts)
+        if self.stack.fairlead is None:
+            await self.stack.serve()
+        labels = more.pop("labels", CALLER)
+        return await self.stack.envoy(protocol, role="sidecar", address=self.outbound, labels=labels, **more)
+
+    def client(self) -> Any:
+        return self.stack.client(address=self.outbound)
+
+
+@pytest.fixture
+def mesh(stack: Stack) -> Mesh:
+    return Mesh(stack)
+
+
+async def backends_of(client: Client, url: str, times: int = 200, **more: Any) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for _ in range(times):
+        answer = await client.get(url, **more)
+        found[answer.headers.get("x-backend", str(answer.status_code))] += 1
+    return found
+
+
+@pytest.mark.parametrize("protocol", ["delta", "sotw"])
+async def test_from_an_application_through_two_sidecars_to_another_one(mesh: Mesh, protocol: str) -> None:
+    own, target = loopback(), free_port()
+    objects = (
+        service("reviews", f"{{name: http, port: 9080, targetPort: {target}}}", selector="{app: reviews}"),
+        endpoints("reviews", own, target),
+    )
+    caller = await mesh.start(*objects, protocol=protocol)
+    callee = await mesh.stack.envoy(
+        protocol, role="sidecar", address=loopback(), own_address=own, labels={"app": "reviews"}
+    )
+    async with Backend("reviews", target, "127.0.0.1") as application, mesh.client() as client:
+        for host in ("reviews", "reviews.default", "reviews.default.svc", "reviews.default.svc.cluster.local:9080"):
+            answer = await client.get("http://x:9080/reviews/1", headers={"host": host})
+            assert (answer.status_code, answer.headers["x-backend"]) == (200, "reviews"), host
+        assert len(application.requests) == 4
+    counted = await callee.stats(f"cluster.inbound.{target}.*upstream_rq_total")
+    assert list(counted.values()) == [4], "the other sidecar was in between"
+    listeners = await caller.admin("/listeners")
+    assert f"{mesh.outbound}_9080::{mesh.outbound}:9080" in listeners
+    inbound = await callee.admin("/listeners")
+    assert f"{own}_{target}::{own}:{target}" in inbound
+
+
+@pytest.mark.istio_fields(
+    "VirtualService.gateways[]",
+    "VirtualService.http[].match[].sourceLabels{}",
+    "VirtualService.http[].match[].sourceNamespace",
+    "VirtualService.http[].match[].gateways[]",
+)
+async def test_virtual_services_without_gateways_route_for_sidecars(mesh: Mesh) -> None:
+    virtual_service = """
+  hosts: [reviews]
+  http:
+  - {match: [{headers: {x-tester: {exact: 'yes'}}}], route: [{destination: {host: reviews, subset: v2}}]}
+  - {match: [{sourceLabels: {team: red}}], directResponse: {status: 418}}
+  - {match: [{sourceNamespace: elsewhere}], directResponse: {status: 419}}
+  - {match: [{gateways: [some], uri: {prefix: /g}}], directResponse: {status: 420}}
+  - {match: [{gateways: [mesh], uri: {prefix: /mesh}}], directResponse: {status: 421}}
+  - match: [{sourceLabels: {team: blue}}]
+    route:
+    - {destination: {host: reviews, subset: v1}, weight: 75}
+    - {destination: {host: reviews, subset: v2}, weight: 25}
+"""
+    objects = (
+        service("reviews", "{name: http, port: 9080}"),
+        endpoints("reviews", "127.0.0.1", 9011, labels="version: v1"),
+        endpoints("reviews", "127.0.0.1", 9012, labels="version: v2"),
+        resource("VirtualService", "reviews", virtual_service),
+        resource(
+            "DestinationRule",
+            "reviews",
+            """
+  host: reviews
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+""",
+        ),
+    )
+    await mesh.stack.backend("v1", 9011)
+    await mesh.stack.backend("v2", 9012)
+    await mesh.start(*objects)
+    async with mesh.client() as client:
+        tested = await backends_of(client, "http://reviews:9080/", 20, headers={"x-tester": "yes"})
+        assert tested == {"v2": 20}
+        counted = await backends_of(client, "http://reviews:9080/", 400)
+        assert set(counted) == {"v1", "v2"}
+        assert 60 <= counted["v2"] <= 145, counted
+        assert (await client.get("http://reviews:9080/mesh")).status_code == 421
+        assert (await client.get("http://reviews:9080/gate")).status_code == 200
+    red = loopback()
+    await mesh.stack.envoy(role="sidecar", address=red, labels={"team": "red"})
+    async with mesh.stack.client(address=red) as client:
+        assert (await client.get("http://reviews:9080/")).status_code == 418
+
+
+@pytest.mark.istio_fields(
+    "Sidecar.egress[].hosts[]", "Sidecar.workloadSelector.labels{}", "Sidecar.outboundTrafficPolicy.mode"
+)
+async def test_a_sidecar_says_what_is_reached(mesh: Mesh) -> None:
+    objects = (
+        service("near", "{name: http, port: 80}"),
+        service("far", "{name: http, port: 80}", namespace="far"),
+        endpoints("near", "127.0.0.1", 9011),
+        endpoints("far", "127.0.0.1", 9012, namespace="far"),
+    )
+    await mesh.stack.backend("near", 9011)
+    await mesh.stack.backend("far", 9012)
+    envoy = await mesh.start(*objects)
+    async with mesh.client() as client:
+        assert (await client.get("http://near:80/")).headers["x-backend"] == "near"
+        assert (await client.get("http://far.far:80/")).headers["x-backend"] == "far"
+        assert (await client.get("http://unknown:80/")).status_code == 502
+        sidecar = """
+  workloadSelector: {labels: {app: caller}}
+  egress: [{hosts: ['./*']}]
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+"""
+        mesh.write(*objects, resource("Sidecar", "narrow", sidecar))
+
+        async def is_blocked() -> bool:
+            return (await client.get("http://far.far:80/")).status_code == 502
+
+        await until(is_blocked, "the other namespace is out of scope")
+        assert (await client.get("http://near:80/")).headers["x-backend"] == "near"
+        assert not await envoy.stats("cluster.outbound_80__far"), "nor is there a cluster for it"
+
+
+async def test_tcp_and_tls(mesh: Mesh) -> None:
+    objects = (
+        service("echo", "{name: tcp-echo, port: 7000}"),
+        endpoints("echo", "127.0.0.1", 9021, port_name="tcp-echo"),
+    )
+    await mesh.stack.backend("echo", 9021)
+    await mesh.start(*objects)
+    async with mesh.client() as client:
+        # The bytes are passed on as they are, so an HTTP request does for a test.
+        answer = await client.get("http://anything:7000/")
+        assert answer.headers["x-backend"] == "echo"
+        assert "x-envoy-upstream-service-time" not in answer.headers
+
+
+async def test_service_entries(mesh: Mesh) -> None:
+    entry = """
+  hosts: [api.example.com]
+  addresses: [192.0.2.7]
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1, ports: {http: 9031}}]
+"""
+    await mesh.stack.backend("api", 9031)
+    await mesh.start(resource("ServiceEntry", "api", entry))
+    async with mesh.client() as client:
+        for host in ("api.example.com", "192.0.2.7"):
+            assert (await client.get("http://x:80/", headers={"host": host})).headers["x-backend"] == "api"
+
+
+async def test_an_http_proxy_port(mesh: Mesh) -> None:
+    objects = (
+        service("near", "{name: http, port: 8123}"),
+        endpoints("near", "127.0.0.1", 9011),
+        service("raw", "{name: tcp, port: 7000}"),
+        endpoints("raw", "127.0.0.1", 9012, port_name="tcp"),
+    )
+    await mesh.stack.backend("near", 9011)
+    await mesh.stack.backend("raw", 9012)
+    await mesh.start(*objects, http_proxy_port=15080)
+
+    async def ask(head: str, *more: str) -> str:
+        reader, writer = await asyncio.open_connection(mesh.outbound, 15080)
+        writer.write(head.encode())
+        text = (await reader.readuntil(b"\r\n\r\n")).decode()
+        for each in more:
+            writer.write(each.encode())
+            text += (await reader.readuntil(b"\r\n\r\n")).decode()
+        writer.close()
+        return text.lower()
+
+    assert "x-backend: near" in await ask("GET http://near:8123/a HTTP/1.1\r\nHost: near:8123\r\n\r\n")
+    assert " 502 " in await ask("GET http://near:8124/a HTTP/1.1\r\nHost: near:8124\r\n\r\n")
+    tunnel = "CONNECT raw.default:7000 HTTP/1.1\r\nHost: raw.default:7000\r\n\r\n"
+    answers = await ask(tunnel, "GET /b HTTP/1.1\r\nHost: raw\r\n\r\n")
+    assert answers.startswith("http/1.1 200")
+    assert "x-backend: raw" in answers
+
+
+async def test_a_sidecar_says_what_is_taken_in(mesh: Mesh) -> None:
+    own, port = loopback(), free_port()
+    sidecar = f"""
+  workloadSelector: {{labels: {{app: callee}}}}
+  ingress:
+  - {{port: {{number: 9200, protocol: HTTP, name: http}}, defaultEndpoint: '0.0.0.0:{port}', captureMode: NONE}}
+"""
+    mesh.write(resource("Sidecar", "callee", sidecar))
+    await mesh.stack.serve()
+    await mesh.stack.envoy(role="sidecar", address=loopback(), own_address=own, labels={"app": "callee"})
+    async with Backend("callee", port, "127.0.0.1"), mesh.stack.client(address=own) as client:
+        assert (await client.get("http://any:9200/")).headers["x-backend"] == "callee"

@@ -1,0 +1,1 @@
+"""What sidecars do: proxies beside applications, with listeners of their own instead of captured connections."""
