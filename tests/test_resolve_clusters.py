@@ -89,6 +89,18 @@ def test_names_to_resolve_are_grouped_by_locality() -> None:
     )
 
 
+@pytest.mark.istio_fields("ServiceEntry.{location,endpoints[].serviceAccount}")
+def test_where_a_service_belongs_makes_no_difference() -> None:
+    """In Istio it decides about automatic mutual TLS, which there is none of here."""
+    listed = {"address": "a.example.com"}
+    clusters_ = [
+        found(world(entry(endpoints=[listed | more], location=location)), API)
+        for location in ("MESH_EXTERNAL", "MESH_INTERNAL")
+        for more in ({}, {"serviceAccount": "a"})
+    ]
+    assert len(set(clusters_)) == 1
+
+
 def test_a_subset_resolves_its_own_names() -> None:
     listed = [{"address": "a.example.com", "labels": {"v": "1"}}, {"address": "b.example.com"}]
     made = world(entry(endpoints=listed), rule(host=API.host, subsets=[{"name": "one", "labels": {"v": "1"}}]))

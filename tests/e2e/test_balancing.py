@@ -134,6 +134,22 @@ FOUND = {
     "mapped": {"b"},
 }
 
+# --- Algorithms -------------------------------------------------------------------------------------------------------
+
+WARMED = "warmup: {duration: 1s, minimumPercent: 20, aggression: 1.5}"
+ALGORITHMS = {
+    "least-request": ("simple: LEAST_REQUEST", "'lb_policy': 'LEAST_REQUEST'"),
+    "least-conn": ("simple: LEAST_CONN", "'lb_policy': 'LEAST_REQUEST'"),
+    "random": ("simple: RANDOM", "'lb_policy': 'RANDOM'"),
+    "round-robin-warm": (
+        f"simple: ROUND_ROBIN, {WARMED}",
+        "'slow_start_window': '1s', 'aggression': {'default_value': 1.5}, 'min_weight_percent': {'value': 20}",
+    ),
+    "warm-seconds": ("warmupDurationSecs: 1s", "'slow_start_config': {'slow_start_window': '1s'}"),
+}
+"""Name -> `loadBalancer`, and what of it the proxy tells that it has."""
+BALANCED = [case(name, f"{{loadBalancer: {{{setting}}}}}") for name, (setting, _) in ALGORITHMS.items()]
+
 # --- What requests stick to -------------------------------------------------------------------------------------------
 
 HASHES = {
@@ -201,6 +217,7 @@ async def gateways(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ga
             folder,
             *(objects for objects, _, _ in PLACED.values()),
             *found_elsewhere(resolved.port, socket),
+            *BALANCED,
             *STICKY,
             BYTES,
             *EJECTING,
@@ -231,6 +248,23 @@ async def test_where_requests_go(gateways: Gateways, name: str) -> None:
 )
 async def test_where_endpoints_are_found(gateways: Gateways, name: str) -> None:
     assert await gateways.who_answers(name, times=20) == FOUND[name]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.istio_fields(
+    "DestinationRule.trafficPolicy.loadBalancer.{simple,warmup.{duration,minimumPercent,aggression},warmupDurationSecs}"
+)
+async def test_algorithms(gateways: Gateways, name: str) -> None:
+    assert await gateways.who_answers(name) == {"a", "b", "c"}
+    dump = await gateways.near.config_dump()
+    clusters = [
+        entry["cluster"]
+        for section in dump["configs"]
+        for entry in section.get("dynamic_active_clusters", [])
+        if entry["cluster"]["name"] == f"outbound|80||{name}.internal"
+    ]
+    assert len(clusters) == 1
+    assert ALGORITHMS[name][1] in str(clusters[0])
 
 
 def request_of(user: int, name: str) -> tuple[str, dict[str, str]]:
@@ -336,5 +370,7 @@ async def test_nothing_of_the_objects_is_ignored(gateways: Gateways) -> None:
     assert {(problem["code"], problem["object"]) for problem in problems} == {
         ("deprecated-field", "DestinationRule default/deprecated"),
         ("deprecated-field", "DestinationRule default/by-deprecated-size"),
+        ("deprecated-field", "DestinationRule default/least-conn"),
+        ("deprecated-field", "DestinationRule default/warm-seconds"),
         ("no-outlier-detection", "DestinationRule default/no-detection"),
     }

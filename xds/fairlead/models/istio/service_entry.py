@@ -52,6 +52,7 @@ class ServiceEntrySpec(Model, frozen=True, kw_only=True):
     """Virtual IP addresses or CIDR blocks."""
     ports: tuple[ServicePort, ...] = ()
     location: Location = Location.MESH_EXTERNAL
+    """Without effect: it decides about automatic mutual TLS, which there is none of."""
     resolution: Resolution = Resolution.NONE
     endpoints: tuple[WorkloadEntrySpec, ...] = ()
     workload_selector: WorkloadSelector | None = None

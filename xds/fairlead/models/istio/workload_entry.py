@@ -23,7 +23,7 @@ class WorkloadEntrySpec(Model, frozen=True, kw_only=True):
     weight: UInt32 = 0
     """0 for 1."""
     service_account: str = ""
-    """Who the workload is, where the mesh's certificates are checked."""
+    """Without effect: there is no automatic mutual TLS by which it would be checked."""
 
 
 class WorkloadEntry(KubernetesObject, frozen=True, kw_only=True):
