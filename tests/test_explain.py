@@ -40,6 +40,60 @@ spec:
     {action}
 ---
 """
+RICH = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: rich, namespace: default}
+spec:
+  hosts: [shop.example.com]
+  gateways: [edge]
+  http:
+  - name: rich
+    match: [{uri: {prefix: /old/}, queryParams: {q: {exact: "1"}}}]
+    rewrite: {uri: /new/, authority: inside.example.com}
+    route: [{destination: {host: shop}, headers: {request: {set: {x-a: "1"}, remove: [x-b]},
+                                                    response: {add: {x-c: "2"}}}}]
+    timeout: 1.5s
+    retries: {attempts: 3, perTryTimeout: 250ms, retryOn: "503,gateway-error"}
+    fault: {delay: {fixedDelay: 2s, percentage: {value: 12.5}}}
+    mirrors: [{destination: {host: copy}, percentage: {value: 50}}]
+    corsPolicy: {allowOrigins: [{exact: "https://a"}], allowMethods: [GET]}
+  - name: broken
+    match: [{uri: {exact: /broken}}]
+    route: [{destination: {host: shop}}]
+    fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shop, namespace: default}
+spec:
+  host: shop
+  trafficPolicy:
+    loadBalancer: {consistentHash: {httpHeaderName: x-user}}
+    connectionPool: {tcp: {maxConnections: 7, connectTimeout: 3s},
+                     http: {http1MaxPendingRequests: 2, maxRequestsPerConnection: 9, idleTimeout: 5s}}
+    outlierDetection: {consecutive5xxErrors: 4, baseEjectionTime: 1m, maxEjectionPercent: 50}
+    tls: {mode: SIMPLE, sni: shop.inside}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop, namespace: default}
+spec: {ports: [{port: 80, name: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: copy, namespace: default}
+spec: {ports: [{port: 80, name: http}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: shop, namespace: default, labels: {kubernetes.io/service-name: shop}}
+addressType: IPv4
+ports: [{name: http, port: 8000}]
+endpoints:
+- {addresses: [10.0.0.1], zone: z1}
+- {addresses: [10.0.0.2], zone: z2, conditions: {ready: false}}
+"""
 HERE = "directResponse: {status: 200}"
 EDGE = GATEWAY.format(name="edge", port=8080, host="*.example.com")
 OTHER = GATEWAY.format(name="other", port=9090, host="*")
@@ -261,6 +315,37 @@ def test_a_route_of_a_delegate_is_shown_where_it_is_written(tmp_path: Path) -> N
     assert code == 0
     lines = ["from VirtualService default/shop", f"from VirtualService default/leaf ({tmp_path}/leaf.yaml:6:5)"]
     assert missing(output, ["route only", *lines]) == [], output
+
+
+def test_all_that_is_set_on_the_way(tmp_path: Path) -> None:
+    (tmp_path / "objects.yaml").write_text(EDGE + RICH)
+    code, output = asked("http://shop.example.com:8080/old/x?q=1", str(tmp_path))
+    assert code == 0
+    lines = """
+        route rich: path begins with /old/, query parameter q is 1
+        timeout: 1.5s
+        retries: 3 on gateway-error, retriable-status-codes (503), 250ms for each try
+        mirror: 50 % to copy.default.svc.cluster.local:80
+        sticky by: header x-user
+        CORS: origins https://a; methods GET
+        fault: 12.5 % wait 2s
+        request headers: x-a = 1, -x-b
+        response headers: +x-c: 2
+        path: /old/x?q=1 becomes /new/x?q=1
+        host: shop.example.com becomes inside.example.com
+        balancing: ring hash
+        connect timeout: 3s
+        connection pool: at most 7 connections, at most 2 waiting requests, at most 9 requests on a connection, idle for
+        outlier detection: out after 4 5xx answers in a row, for 60s, at most 50 % of the endpoints
+        TLS: server name shop.inside, checked by /etc/ssl/certs/ca-certificates.crt
+        endpoint: 10.0.0.1:8000  healthy, /z1, priority 0
+    """
+    assert missing(output, [line.strip() for line in lines.strip().splitlines()]) == [], output
+    code, output = asked("http://shop.example.com:8080/broken", str(tmp_path))
+    assert (code, missing(output, ["is answered by the proxy with 418", "fault: 100 % are answered with 418"])) == (
+        0,
+        [],
+    )
 
 
 # --- Certificates -----------------------------------------------------------------------------------------------------

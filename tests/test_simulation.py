@@ -7,6 +7,7 @@ from fairlead._pb import POOL
 from fairlead._pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from fairlead._pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from fairlead._pb.envoy.config.listener.v3.listener_pb2 import Listener
+from fairlead._pb.envoy.config.route.v3.route_components_pb2 import VirtualHost
 from fairlead._pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from fairlead.simulation import Request, Simulation, Verdict
 from fairlead.snapshot import types
@@ -210,3 +211,111 @@ def test_what_is_told_besides(simulation: Simulation) -> None:
     assert verdict.response_headers == {"x-level": "host"}
     assert "route to-one: path /segment is not /exact" in verdict.reasons
     assert ask(simulation, "/", "safe.example.com").location == "https://safe.example.com/"
+
+
+# --- Filter chains of all kinds ---------------------------------------------------------------------------------------
+
+
+def only_for(name: str, **match: Any) -> dict[str, Any]:
+    return {**http(name, "http"), "filter_chain_match": match}
+
+
+SOURCES = [{"address_prefix": "10.0.0.0", "prefix_len": 8}], [{"address_prefix": "10.1.0.0", "prefix_len": 16}]
+
+
+@pytest.mark.parametrize(
+    ("request_", "chain", "not_chosen"),
+    [
+        ({"source_address": "192.0.2.1"}, "any", {"ten": "it is for clients of 10.0.0.0/8"}),
+        ({"source_address": "10.2.0.1"}, "ten", {"any": "ten fits better"}),
+        ({"source_address": "10.1.0.1"}, "ten-one", {"ten": "ten-one fits better"}),
+        ({}, "any", {"ten": "it is for clients of 10.0.0.0/8, and no client address is given"}),
+        ({"tls": True, "source_address": "10.1.0.1"}, "named", {"any": "named fits better"}),
+        ({"tls": True, "server_name": "b"}, "tls", {"named": "it is for server name shop.example.com"}),
+        ({"tls": True, "server_name": ""}, "tls", {"named": "it is for server name shop.example.com, and the client"}),
+        (
+            {},
+            "any",
+            {"other-port": "it is for port 9999", "tls": "it is for TLS", "named": "it is for TLS with server"},
+        ),
+    ],
+)
+def test_one_criterion_comes_after_the_other(request_: Any, chain: str, not_chosen: dict[str, str]) -> None:
+    chains = [
+        only_for("any"),
+        only_for("other-port", destination_port=9999),
+        only_for("ten", source_prefix_ranges=SOURCES[0]),
+        only_for("ten-one", source_prefix_ranges=SOURCES[1]),
+        only_for("tls", transport_protocol="tls"),
+        only_for("named", transport_protocol="tls", server_names=["shop.example.com"]),
+    ]
+    found = Simulation([TABLE, listener(8080, *chains)]).send(
+        Request(port=8080, host="shop.example.com", path="/teapot", **request_)
+    )
+    assert found.filter_chain == chain
+    (step,) = (step for step in found.steps if step.stage == "filter chain")
+    reasons = dict(step.not_chosen)
+    assert {name: why for name, why in not_chosen.items() if not reasons[name].startswith(why)} == {}
+    assert chain not in reasons
+
+
+def test_a_default_filter_chain_takes_what_is_left() -> None:
+    only = listener(8080, only_for("other", destination_port=1))
+    message = Listener.FromString(only.body)
+    json_format.ParseDict({"default_filter_chain": http("rest", "http")}, message, descriptor_pool=POOL)
+    found = Simulation([TABLE, Resource(types.LISTENER, only.name, message.SerializeToString())])
+    assert ask(found, "/teapot").filter_chain == "rest"
+
+
+# --- Besides ----------------------------------------------------------------------------------------------------------
+
+
+def test_virtual_hosts_that_are_resources_of_their_own() -> None:
+    host = {"name": "http/own", "domains": ["own.example.com"], "routes": [forward({"prefix": "/"})]}
+    own = resource(types.VIRTUAL_HOST, VirtualHost(), "http/own", host)
+    found = Simulation([TABLE, own, listener(8080, http("plain", "http")), *cluster("one", "127.0.0.1:1")])
+    assert ask(found, "/", "own.example.com").virtual_host == "own"
+    assert ask(found, "/teapot").virtual_host == "exact"
+
+
+@pytest.mark.parametrize(("percent", "status"), [(100, 503), (99, None)])
+def test_a_fault_for_every_request_is_the_answer(percent: int, status: int | None) -> None:
+    fault = {
+        "@type": EXTENSIONS + "filters.http.fault.v3.HTTPFault",
+        "abort": {"http_status": 503, "percentage": {"numerator": percent}},
+    }
+    route = {**forward({"prefix": "/"}), "typed_per_filter_config": {"envoy.filters.http.fault": fault}}
+    table = routes("http", {"name": "faulty", "domains": ["*"], "routes": [route]})
+    found = Simulation([table, listener(8080, http("plain", "http")), *cluster("one", "127.0.0.1:1")])
+    verdict = ask(found, "/")
+    assert (verdict.status, bool(verdict.clusters), verdict.failure) == (status, status is None, "")
+
+
+@pytest.mark.parametrize(
+    ("match", "request_", "why"),
+    [
+        ({"path": "/a"}, {"path": "/b"}, "path /b is not /a"),
+        ({"prefix": "/a"}, {"path": "/b"}, "path /b does not begin with /a"),
+        ({"prefix": "/A", "case_sensitive": False}, {"path": "/b"}, "path /b does not begin with /A in any case"),
+        ({"path_separated_prefix": "/a"}, {"path": "/ab"}, "path /ab is not /a or below it"),
+        ({"safe_regex": {"regex": "/a+"}}, {"path": "/b"}, "path /b does not match the regular expression /a+"),
+        ({"string_match": {"exact": "1"}}, {}, "header x is absent, and the route wants one that is 1"),
+        ({"string_match": {"prefix": "1"}}, {"x": "2"}, "header x is 2, and the route wants one that begins with 1"),
+        ({"string_match": {"suffix": "1"}}, {"x": ""}, "header x is '', and the route wants one that ends with 1"),
+        ({"string_match": {"contains": "1"}}, {"x": "2"}, "header x is 2, and the route wants one that contains 1"),
+        ({"string_match": {"safe_regex": {"regex": "1"}}}, {"x": "2"}, "that matches the regular expression 1"),
+        ({"string_match": {"exact": "1"}, "invert_match": True}, {"x": "1"}, "wants one that is not 1"),
+        ({"present_match": True}, {}, "header x is absent"),
+        ({"present_match": True, "invert_match": True}, {"x": "1"}, "wants one that is absent"),
+        ({"name": ":method", "string_match": {"exact": "PUT"}}, {}, "is GET, and the route wants one that is PUT"),
+    ],
+)  # fmt: skip
+def test_why_a_route_does_not_match(match: dict[str, Any], request_: dict[str, str], why: str) -> None:
+    of_path = {"path", "prefix", "path_separated_prefix", "safe_regex"} & match.keys()
+    full = match if of_path else {"prefix": "/", "headers": [{"name": "x", **match}]}
+    table = routes("http", {"name": "host", "domains": ["*"], "routes": [forward(full)]})
+    found = Simulation([table, listener(8080, http("plain", "http"))])
+    headers = {} if of_path else request_
+    verdict = ask(found, request_.get("path", "/") if of_path else "/", headers=headers)
+    assert verdict.status == 404
+    assert verdict.reasons[0].endswith(why), verdict.reasons

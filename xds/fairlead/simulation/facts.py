@@ -17,6 +17,7 @@ from fairlead._pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import Downs
 from fairlead._pb.envoy.type.v3.percent_pb2 import FractionalPercent
 from fairlead._pb.google.protobuf.duration_pb2 import Duration
 from fairlead.simulation.values import Fact, Request
+from fairlead.simulation.words import backend
 
 _ISTIO_RETRIES = ("connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes")
 """What Istio retries, twice, where a VirtualService says nothing
@@ -119,7 +120,7 @@ def _of_action(action: RouteAction, request: Request) -> Iterator[Fact]:
     yield Fact("retries", _retries(action.retry_policy, request) if action.HasField("retry_policy") else "none")
     for mirror in action.request_mirror_policies:
         share = fraction(mirror.runtime_fraction.default_value) if mirror.HasField("runtime_fraction") else 1.0
-        yield Fact("mirror", f"{percent(share)} to {mirror.cluster}")
+        yield Fact("mirror", f"{percent(share)} to {backend(mirror.cluster)}")
     for key in action.hash_policy:
         kind = key.WhichOneof("policy_specifier")
         name = {
