@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import trustme
 from fairlead import intent
-from fairlead.intent import AuthoritiesCredential, Credential, KeyPairCredential, RouteTable
+from fairlead.intent import (
+    AuthoritiesCredential,
+    AuthoritiesFilesCredential,
+    Credential,
+    KeyPairCredential,
+    KeyPairFilesCredential,
+    RouteTable,
+)
 from fairlead.problems import ObjectKey
 from fairlead.render import clusters, listeners, routes, tls
 from fairlead.snapshot.resource import Resource
@@ -23,6 +30,8 @@ CREDENTIALS = [
     KeyPairCredential("a", b"chain", b"key"),
     AuthoritiesCredential("a-cacert", b"ca", b"crl", ORIGIN),
     AuthoritiesCredential("a-cacert", b"ca"),
+    KeyPairFilesCredential("file-cert:/a/c~/a/k", "/a/c", "/a/k"),
+    AuthoritiesFilesCredential("file-root:ca~/a/l", "ca", "/a/l"),
 ]
 
 examples = settings(deadline=None, max_examples=30)  # the second decoder is slow, its first use most of all

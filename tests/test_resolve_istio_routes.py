@@ -141,6 +141,12 @@ def test_each_match_is_a_route_of_its_own_in_order_and_named_after_both() -> Non
     ]
 
 
+@pytest.mark.istio_fields("VirtualService.http[].match[].statPrefix")
+def test_each_match_may_have_statistics_of_its_own() -> None:
+    found = routes_of(f"match: [{{uri: {{exact: /1}}, statPrefix: one}}, {{uri: {{exact: /2}}}}], {TO_SHOP}")
+    assert [route.stat_prefix for route in found] == ["one", ""]
+
+
 @pytest.mark.parametrize("everything", ["", "match: [{uri: {prefix: /}}],", "match: [{uri: {regex: '.*'}}],"])
 def test_what_comes_after_a_route_for_everything_is_left_out(everything: str) -> None:
     found = routes_of(f"name: all, {everything} {TO_SHOP}", f"name: late, match: [{{uri: {{exact: /1}}}}], {TO_SHOP}")

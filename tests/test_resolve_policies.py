@@ -5,7 +5,6 @@ import yaml
 from fairlead.intent import (
     Backend,
     ConnectionPool,
-    KeyPairFiles,
     OutlierDetection,
     Pings,
     RetryBudget,
@@ -182,11 +181,11 @@ SYSTEM = Validation(system_authorities=True)
         ),
         (
             "{mode: SIMPLE, caCertificates: /ca.pem, caCrl: /crl.pem, sni: x}",
-            TlsOrigination("x", validation=Validation(authorities_file="/ca.pem", revocation_list_file="/crl.pem")),
+            TlsOrigination("x", validation=Validation("file-root:/ca.pem~/crl.pem")),
         ),
         (
             "{mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem, sni: x}",
-            TlsOrigination("x", validation=SYSTEM, key_pair_files=KeyPairFiles("/c.pem", "/k.pem")),
+            TlsOrigination("x", "file-cert:/c.pem~/k.pem", SYSTEM),
         ),
         ("{mode: ISTIO_MUTUAL}", None),
     ],

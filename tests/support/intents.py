@@ -210,6 +210,7 @@ routes = st.builds(
     response_headers=header_operations,
     fault=optional(faults),
     cors=optional(cors_policies),
+    stat_prefix=st.sampled_from(["", "some"]),
 )
 
 
@@ -248,11 +249,6 @@ validations = st.one_of(
         accept_untrusted=st.booleans(),
     ),
     st.builds(Validation, system_authorities=st.just(value=True), subject_alternative_names=tuples(_subjects)),
-    st.builds(
-        Validation,
-        authorities_file=st.just("/etc/ssl/certs/ca-certificates.crt"),
-        subject_alternative_names=tuples(_subjects),
-    ),
     st.builds(Validation, accept_untrusted=st.just(value=True)),
 )
 terminations = st.builds(

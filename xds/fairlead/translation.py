@@ -9,16 +9,19 @@ import itertools
 import operator
 import zlib
 from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from fairlead.derive import Collection, derived, derived_index, derived_map, shared_map
 from fairlead.intent import (
+    AuthoritiesFilesCredential,
     Backend,
     Cluster,
     Credential,
     Discovery,
     EndpointAssignment,
     Forward,
+    KeyPairFilesCredential,
     Listener,
     Origin,
     RouteTable,
@@ -27,7 +30,7 @@ from fairlead.intent import (
     Validation,
     VirtualHost,
 )
-from fairlead.problems import FieldPath, Problem
+from fairlead.problems import FieldPath, ObjectKey, Problem
 from fairlead.render import clusters as render_clusters
 from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
@@ -413,7 +416,24 @@ def _users_of_credentials(world: World, selection: Selection) -> tuple[Collectio
 @derived_map(needed_credentials, reads=_users_of_credentials)
 def credential_outcomes(world: World, selection: Selection, name: str) -> Outcome[Credential | None]:
     """Credentials that are there, whole, and that proxies of the selection are entitled to."""
-    return credentials.credential(world, selection.namespace, name, world.strict_secret_names)
+    outcome = credentials.credential(world, selection.namespace, name, world.strict_secret_names)
+    if isinstance(outcome.value, KeyPairFilesCredential | AuthoritiesFilesCredential):
+        # There is no object that they are in: those that name the files are to blame for them.
+        return Outcome(replace(outcome.value, origin=tuple(dict.fromkeys(_users(world, selection, name)))))
+    return outcome
+
+
+def _users(world: World, selection: Selection, credential: str) -> Iterator[ObjectKey]:
+    """The objects that filter chains and clusters with that credential come from."""
+    for listener in sorted(credentials_of_listeners(world, selection).get(credential) or ()):
+        outcome = listener_outcomes(world, selection).get(listener)
+        for chain in () if outcome is None or outcome.value is None else outcome.value.filter_chains:
+            if credential in _termination_credentials(chain.tls):
+                yield from chain.origin
+    for backend in sorted(credentials_of_clusters(world, selection).get(credential) or ()):
+        found = cluster_outcomes(world, selection).get(backend)
+        if found is not None and found.value is not None:
+            yield from found.value.origin
 
 
 @derived_map(credential_outcomes)

@@ -9,7 +9,13 @@ Durations are whole nanoseconds, fractions whole parts per million.
 
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin, PartsPerMillion
-from fairlead.intent.credentials import AuthoritiesCredential, Credential, KeyPairCredential
+from fairlead.intent.credentials import (
+    AuthoritiesCredential,
+    AuthoritiesFilesCredential,
+    Credential,
+    KeyPairCredential,
+    KeyPairFilesCredential,
+)
 from fairlead.intent.listening import (
     AccessLog,
     ClientCertificates,
@@ -44,7 +50,7 @@ from fairlead.intent.routing import (
     Route,
     VirtualHost,
 )
-from fairlead.intent.tls import KeyPairFiles, TlsParameters, TlsVersion, Validation
+from fairlead.intent.tls import TlsParameters, TlsVersion, Validation
 from fairlead.intent.upstream import (
     Cluster,
     ConnectionPool,
@@ -66,6 +72,7 @@ __all__ = [
     "AccessLog",
     "Action",
     "AuthoritiesCredential",
+    "AuthoritiesFilesCredential",
     "Backend",
     "ClientCertificates",
     "Cluster",
@@ -87,7 +94,7 @@ __all__ = [
     "HttpConnections",
     "HttpOptions",
     "KeyPairCredential",
-    "KeyPairFiles",
+    "KeyPairFilesCredential",
     "Listener",
     "LoadBalancer",
     "LoadBalancing",

@@ -33,4 +33,25 @@ class AuthoritiesCredential:
     origin: Origin = ()
 
 
-Credential = KeyPairCredential | AuthoritiesCredential
+@dataclass(frozen=True, slots=True)
+class KeyPairFilesCredential:
+    """A certificate to present, with its private key, in files of the proxy, which reads them anew when they change."""
+
+    name: str
+    certificate_chain: str
+    private_key: str
+    origin: Origin = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AuthoritiesFilesCredential:
+    """CA certificates in a file of the proxy, which reads it anew when it changes."""
+
+    name: str
+    certificates: str
+    revocation_list: str = ""
+    """Another file, or empty."""
+    origin: Origin = ()
+
+
+Credential = KeyPairCredential | AuthoritiesCredential | KeyPairFilesCredential | AuthoritiesFilesCredential

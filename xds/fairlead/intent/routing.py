@@ -188,6 +188,8 @@ class Route:
     cors: Cors | None = None
     path: FieldPath = ()
     """Where it is written in the last object of `origin`: for people only."""
+    stat_prefix: str = ""
+    """Name of the route's own statistics; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,25 +24,15 @@ class TlsParameters:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyPairFiles:
-    """A certificate chain and its private key in files of the proxy."""
-
-    certificate_chain: str
-    private_key: str
-
-
-@dataclass(frozen=True, slots=True)
 class Validation:
     """How the certificate of the other side is checked."""
 
     authorities: str = ""
     """Name of the credential that holds the CA certificates, or empty."""
-    authorities_file: str = ""
-    """A file of the proxy with the CA certificates, or empty."""
-    revocation_list_file: str = ""
-    """A file of the proxy with certificates that are revoked, or empty."""
     system_authorities: bool = False
     """Trust the CA certificates of the proxy's host."""
+    revocation_list_file: str = ""
+    """A file of the proxy with certificates that are revoked, for `system_authorities`; or empty."""
     subject_alternative_names: tuple[str, ...] = ()
     """One of these must be in the certificate, exactly; empty: any."""
     spki_hashes: tuple[str, ...] = ()

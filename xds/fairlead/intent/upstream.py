@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin
-from fairlead.intent.tls import KeyPairFiles, TlsParameters, Validation
+from fairlead.intent.tls import TlsParameters, Validation
 
 
 class LoadBalancing(enum.Enum):
@@ -112,8 +112,6 @@ class TlsOrigination:
     """The certificate must be valid for the request's host."""
     parameters: TlsParameters = TlsParameters()
     alpn: tuple[str, ...] = ()
-    key_pair_files: KeyPairFiles | None = None
-    """Presented in place of a credential."""
 
 
 class UpstreamProtocol(enum.Enum):

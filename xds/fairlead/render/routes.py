@@ -97,6 +97,7 @@ def write_route(message: route_components_pb2.Route, entry: Route) -> None:
     message.name = entry.name
     if entry.origin:
         message.metadata.CopyFrom(made_of(entry.origin[0]))
+    message.stat_prefix = entry.stat_prefix
     matches.write_match(message.match, entry.match)
     request_headers, response_headers = entry.request_headers, entry.response_headers
     match entry.action:

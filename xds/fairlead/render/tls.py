@@ -1,6 +1,7 @@
 """TLS on both sides of the proxy, and the Secrets that it refers to."""
 
 import ipaddress
+import posixpath
 from collections.abc import Iterable
 
 from fairlead._pb.envoy.config.core.v3 import base_pb2
@@ -9,9 +10,11 @@ from fairlead._pb.envoy.type.matcher.v3 import string_pb2
 from fairlead._pb.google.protobuf import wrappers_pb2
 from fairlead.intent import (
     AuthoritiesCredential,
+    AuthoritiesFilesCredential,
     ClientCertificates,
     Credential,
     KeyPairCredential,
+    KeyPairFilesCredential,
     TlsOrigination,
     TlsParameters,
     TlsTermination,
@@ -60,10 +63,6 @@ def origination(tls: TlsOrigination) -> base_pb2.TransportSocket:
     if tls.parameters.maximum is None:
         # Envoy as a client stops at TLS 1.2 by itself, and could not talk to a server that wants 1.3.
         context.common_tls_context.tls_params.tls_maximum_protocol_version = _VERSIONS[TlsVersion.TLS_1_3]
-    if tls.key_pair_files is not None:
-        files = context.common_tls_context.tls_certificates.add()
-        files.certificate_chain.filename = tls.key_pair_files.certificate_chain
-        files.private_key.filename = tls.key_pair_files.private_key
     if tls.validation is not None:
         _validate(context.common_tls_context, tls.validation)
     return base_pb2.TransportSocket(name=_TRANSPORT_SOCKET, typed_config=packed(context))
@@ -108,8 +107,8 @@ def _validate(context: tls_pb2.CommonTlsContext, validation: Validation) -> None
             )
         )
         return
-    if validation.authorities_file or validation.system_authorities:
-        message.trusted_ca.filename = validation.authorities_file or _SYSTEM_AUTHORITIES
+    if validation.system_authorities:
+        message.trusted_ca.filename = _SYSTEM_AUTHORITIES
     if validation.revocation_list_file:
         message.crl.filename = validation.revocation_list_file
     context.validation_context.CopyFrom(message)
@@ -134,7 +133,7 @@ def _subject_type(name: str) -> common_pb2.SubjectAltNameMatcher.SanType:
 
 
 def secret(credential: Credential) -> Resource:
-    """A Secret with its content inline."""
+    """A Secret with its content inline, or in files of the proxy."""
     message = secret_pb2.Secret(name=credential.name)
     match credential:
         case KeyPairCredential():
@@ -147,4 +146,18 @@ def secret(credential: Credential) -> Resource:
             message.validation_context.trusted_ca.inline_bytes = credential.certificates
             if credential.revocation_list is not None:
                 message.validation_context.crl.inline_bytes = credential.revocation_list
+        case KeyPairFilesCredential():
+            message.tls_certificate.certificate_chain.filename = credential.certificate_chain
+            message.tls_certificate.private_key.filename = credential.private_key
+            message.tls_certificate.watched_directory.path = _folder(credential.certificate_chain)
+        case AuthoritiesFilesCredential():
+            message.validation_context.trusted_ca.filename = credential.certificates
+            message.validation_context.watched_directory.path = _folder(credential.certificates)
+            if credential.revocation_list:
+                message.validation_context.crl.filename = credential.revocation_list
     return resource(types.SECRET, credential.name, message, credential.origin)
+
+
+def _folder(file: str) -> str:
+    """The folder whose changes make a proxy read a file anew: files are replaced by renaming others."""
+    return posixpath.dirname(file) or "."

@@ -5,6 +5,9 @@ namespace/name` one that a Gateway of that API refers to, and `configmap://name`
 certificates in a ConfigMap. A name that ends in `-cacert` asks for CA certificates: those of the object of that whole
 name or, when there is none, of the object whose name is what comes before.
 
+`file-cert:certificate~key` and `file-root:certificates` are files of the proxy, and Istio's names for them; after the
+latter, `~` and a file of revoked certificates may follow.
+
 A proxy gets what is in its own namespace; of another one only what a ReferenceGrant shares with Gateways of its
 namespace. Where there is no Secret, an ASMCredential of the name serves as one.
 """
@@ -14,7 +17,13 @@ from dataclasses import dataclass, field, replace
 
 from fairlead.certificates import read_key_pair, read_trust_bundle
 from fairlead.derive import Collection, derived, derived_index
-from fairlead.intent import AuthoritiesCredential, Credential, KeyPairCredential
+from fairlead.intent import (
+    AuthoritiesCredential,
+    AuthoritiesFilesCredential,
+    Credential,
+    KeyPairCredential,
+    KeyPairFilesCredential,
+)
 from fairlead.models.asm import ASMCredential
 from fairlead.models.core import ConfigMap, Secret
 from fairlead.models.gateway_api import Gateway
@@ -28,6 +37,7 @@ ABOUT_REFERENCES = frozenset({"unknown-credential", "credential-not-permitted", 
 
 _AUTHORITIES_SUFFIX = "-cacert"
 _SECRET, _GATEWAY_SECRET, _CONFIG_MAP = "kubernetes", "kubernetes-gateway", "configmap"
+_KEY_PAIR_FILES, _AUTHORITIES_FILES = "file-cert:", "file-root:"
 _RESTRICTED_PREFIXES = ("istio", "prometheus")
 _RESTRICTED_DATA = "token"
 
@@ -43,12 +53,26 @@ def authorities_name(name: str) -> str:
     return name if name.startswith(f"{_CONFIG_MAP}://") else f"{name}{_AUTHORITIES_SUFFIX}"
 
 
+def key_pair_files_name(certificate_chain: str, private_key: str) -> str:
+    """The name by which proxies ask for a key pair in files of their own."""
+    return f"{_KEY_PAIR_FILES}{certificate_chain}~{private_key}"
+
+
+def authorities_file_name(certificates: str, revocation_list: str = "") -> str:
+    """The name by which proxies ask for CA certificates in a file of their own."""
+    return f"{_AUTHORITIES_FILES}{certificates}" + (f"~{revocation_list}" if revocation_list else "")
+
+
 @derived
 def credential(world: World, namespace: str, name: str, strict: bool = False) -> Outcome[Credential | None]:
     """What a proxy of the namespace gets when it asks for `name`; None when it is missing, faulty or not for it.
 
     With `strict`, Secrets whose name or data ASM reserves are refused instead of only warned about.
     """
+    if name.startswith(_KEY_PAIR_FILES):
+        return Outcome(KeyPairFilesCredential(name, *_files(name, _KEY_PAIR_FILES)))
+    if name.startswith(_AUTHORITIES_FILES):
+        return Outcome(AuthoritiesFilesCredential(name, *_files(name, _AUTHORITIES_FILES)))
     wanted = _parse(namespace, name)
     if wanted is None:
         message = f"there is no credential {name}: only Secrets and ConfigMaps can be named"
@@ -82,6 +106,11 @@ def faulty_references(
 
 
 # --- Names ------------------------------------------------------------------------------------------------------------
+
+
+def _files(name: str, prefix: str) -> tuple[str, str]:
+    first, _, second = name.removeprefix(prefix).partition("~")
+    return first, second
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fairlead.intent import KeyPairFiles, TlsOrigination, UpstreamProtocol, Validation
+from fairlead.intent import TlsOrigination, UpstreamProtocol, Validation
 from fairlead.models.istio.destination_rule import ClientTLSMode, ClientTLSSettings
 from fairlead.problems import Problem, error
 from fairlead.resolve import credentials, mesh
@@ -36,20 +36,20 @@ def originate(
     settings = tls.value
     names = settings.subject_alt_names or view.subject_alternative_names
     unchecked = bool(settings.insecure_skip_verify)
-    authorities = credentials.authorities_name(settings.credential_name) if settings.credential_name else ""
-    authorities_file = "" if authorities or settings.ca_certificates == _SYSTEM else settings.ca_certificates
-    mutual = settings.mode is ClientTLSMode.MUTUAL
+    authorities = ""
+    if settings.credential_name:
+        authorities = credentials.authorities_name(settings.credential_name)
+    elif settings.ca_certificates not in ("", _SYSTEM):
+        authorities = credentials.authorities_file_name(settings.ca_certificates, settings.ca_crl)
     origination = TlsOrigination(
         server_name=settings.sni,
-        credential=credentials.resource_name(settings.credential_name) if mutual and settings.credential_name else "",
-        key_pair_files=_key_pair_files(settings) if mutual else None,
+        credential=_key_pair(settings) if settings.mode is ClientTLSMode.MUTUAL else "",
         validation=None
         if unchecked
         else Validation(
             authorities=authorities,
-            authorities_file=authorities_file,
+            system_authorities=not authorities,
             revocation_list_file="" if authorities else settings.ca_crl,
-            system_authorities=not (authorities or authorities_file),
             subject_alternative_names=names,
         ),
         match_request_host=not (unchecked or names or settings.sni) and protocol is not UpstreamProtocol.TCP,
@@ -59,10 +59,13 @@ def originate(
     return Outcome(origination, tuple(_of_names(tls, protocol)))
 
 
-def _key_pair_files(settings: ClientTLSSettings) -> KeyPairFiles | None:
-    if settings.credential_name or not (settings.client_certificate and settings.private_key):
-        return None
-    return KeyPairFiles(settings.client_certificate, settings.private_key)
+def _key_pair(settings: ClientTLSSettings) -> str:
+    """The credential that is presented."""
+    if settings.credential_name:
+        return credentials.resource_name(settings.credential_name)
+    if settings.client_certificate and settings.private_key:
+        return credentials.key_pair_files_name(settings.client_certificate, settings.private_key)
+    return ""
 
 
 def _unavailable(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:

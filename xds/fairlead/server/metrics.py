@@ -37,7 +37,7 @@ class Metrics(Collector):
         self._hub = hub
         self._xds = xds
         self._watchdog = watchdog
-        self._ends: dict[Resource, float] = {}
+        self._ends: dict[Resource, float | None] = {}
         """Secrets that are served -> when they expire, in seconds since 1970."""
         self._istio_counters: set[str] = set()
         self._registry = CollectorRegistry()
@@ -149,6 +149,8 @@ class Metrics(Collector):
         self._ends = {secret: self._ends.get(secret) or _end(secret) for secret in secrets}
         expiries: dict[str, float] = {}
         for secret, end in self._ends.items():
+            if end is None:
+                continue
             key = secret.origin[0]
             name = f"{key.namespace}/{key.name}"
             expiries[name] = min(end - time.time(), expiries.get(name, float("inf")))
@@ -214,11 +216,11 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return found
 
 
-def _end(secret: Resource) -> float:
-    """When the first certificate of a Secret expires."""
+def _end(secret: Resource) -> float | None:
+    """When the first certificate of a Secret expires; None when it is in a file of the proxy, and so not known."""
     content = readable(secret)
     if "tls_certificate" in content:
         source = content["tls_certificate"]["certificate_chain"]
     else:
         source = content["validation_context"]["trusted_ca"]
-    return end_of(base64.b64decode(source["inline_bytes"])).timestamp()
+    return end_of(base64.b64decode(source["inline_bytes"])).timestamp() if "inline_bytes" in source else None

@@ -71,13 +71,13 @@ class ServerTLSSettings(Model, frozen=True, kw_only=True):
     """Plain HTTP servers only: answer 301 to https."""
     mode: ServerTLSMode = ServerTLSMode.PASSTHROUGH
     server_certificate: str = ""
-    """A file of the proxy: a server that names one is reported, and not served; use `credentialName`."""
+    """A file of the proxy, which reads it anew when it is replaced."""
     private_key: str = ""
     """As `serverCertificate`."""
     ca_certificates: str = ""
     """As `serverCertificate`."""
     ca_crl: str = ""
-    """As `serverCertificate`; a Secret may hold `ca.crl`."""
+    """As `serverCertificate`, beside `caCertificates`; a Secret may hold `ca.crl`."""
     credential_name: str = ""
     """A Secret of the proxy's namespace, sent by SDS; its `ca.crt`, or that of `-cacert`, verifies clients."""
     credential_names: tuple[str, ...] = ()

@@ -78,6 +78,7 @@ class HTTPMatchRequest(Model, frozen=True, kw_only=True):
     source_namespace: str = ""
     """Only proxies of this namespace have the route."""
     stat_prefix: str = ""
+    """Requests are counted under this name, beside the virtual host's and the cluster's."""
 
 
 class HTTPRouteDestination(Model, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from fairlead.derive import derived
 from fairlead.intent import (
@@ -56,23 +57,32 @@ def concatenate(parts: Iterable[tuple[Route, ...]]) -> tuple[Route, ...]:
     return tuple(sorted(routes, key=lambda route: takes_everything(route.match)))
 
 
+class _Matched(NamedTuple):
+    """One of a route's matches, which becomes a route of its own."""
+
+    name: str
+    match: Match
+    stat_prefix: str = ""
+
+
 def _routes(written: WrittenRoute, source: Source) -> list[Route]:
     """One route for each match that applies; what comes after a match that takes everything is left out."""
     route, path = written.route, written.path
-    matches: list[tuple[str, Match]] = []
+    matches: list[_Matched] = []
     for index, asked in enumerate(route.match):
-        if matches and takes_everything(matches[-1][1]):
+        if matches and takes_everything(matches[-1].match):
             break
         if applies(asked, source.place, source.namespace):
             found = request_match(asked, source, (*path, "match", index))
             if found is not None:
-                matches.append((f"{route.name}.{asked.name}" if asked.name else route.name, found))
+                name = f"{route.name}.{asked.name}" if asked.name else route.name
+                matches.append(_Matched(name, found, asked.stat_prefix))
     if not route.match:
-        matches.append((route.name, Match()))
+        matches.append(_Matched(route.name, Match()))
     return _with_actions(matches, written, source) if matches else []
 
 
-def _with_actions(matches: list[tuple[str, Match]], written: WrittenRoute, source: Source) -> list[Route]:
+def _with_actions(matches: list[_Matched], written: WrittenRoute, source: Source) -> list[Route]:
     route = written.route
     request, host = policies.request_headers(route.headers)
     response = policies.response_headers(route.headers)
@@ -94,8 +104,8 @@ def _with_actions(matches: list[tuple[str, Match]], written: WrittenRoute, sourc
     rewrites_prefix = isinstance(action, Forward | Redirect) and _replaces_prefix(action)
     return [
         Route(
-            name=name,
-            match=replace(match, path=_ANY_PATH) if match.path is None and rewrites_prefix else match,
+            name=matched.name,
+            match=_with_path(matched.match) if rewrites_prefix else matched.match,
             action=action,
             origin=written.origin,
             request_headers=request,
@@ -103,9 +113,14 @@ def _with_actions(matches: list[tuple[str, Match]], written: WrittenRoute, sourc
             fault=fault,
             cors=cors,
             path=written.path,
+            stat_prefix=matched.stat_prefix,
         )
-        for name, match in matches
+        for matched in matches
     ]
+
+
+def _with_path(match: Match) -> Match:
+    return replace(match, path=_ANY_PATH) if match.path is None else match
 
 
 def _replaces_prefix(action: Forward | Redirect) -> bool:

@@ -1,9 +1,12 @@
 """TLS of a Gateway's server."""
 
+from collections.abc import Iterator
+
 from fairlead.intent import ClientCertificates, TlsParameters, TlsTermination, TlsVersion, Validation
 from fairlead.models.istio.gateway import CIPHER_SUITES, ECDH_CURVES, ServerTLSMode, ServerTLSSettings, TLSProtocol
 from fairlead.models.istio.mesh_config import TLSConfig
 from fairlead.problems import FieldPath, ObjectKey, Problem, error
+from fairlead.resolve import credentials
 
 CLIENT_CERTIFICATES = {
     ServerTLSMode.SIMPLE: ClientCertificates.NOT_REQUESTED,
@@ -20,13 +23,6 @@ _VERSIONS = {
     TLSProtocol.TLSV1_3: TlsVersion.TLS_1_3,
 }
 
-_FILES = {
-    "server_certificate": "serverCertificate",
-    "private_key": "privateKey",
-    "ca_certificates": "caCertificates",
-    "ca_crl": "caCrl",
-    "tls_certificates": "tlsCertificates",
-}
 _SCHEMES = frozenset({"kubernetes", "kubernetes-gateway", "configmap"})
 
 
@@ -35,19 +31,18 @@ def termination(tls: ServerTLSSettings, defaults: TLSConfig, *, http: bool) -> T
 
     `defaults` are the mesh's, for what the server does not say.
     """
-    credentials = tls.credential_names or (tls.credential_name,)
     clients = CLIENT_CERTIFICATES[tls.mode]
     validation = None
     if clients is not ClientCertificates.NOT_REQUESTED:
         validation = Validation(
-            authorities=_authorities(tls.ca_cert_credential_name or credentials[0]),
+            authorities=_authorities(tls),
             subject_alternative_names=tls.subject_alt_names,
             spki_hashes=tls.verify_certificate_spki,
             certificate_hashes=tls.verify_certificate_hash,
             accept_untrusted=bool(tls.insecure_skip_verify),
         )
     return TlsTermination(
-        credentials=tuple(_secret(name) for name in credentials),
+        credentials=tuple(_key_pairs(tls)),
         client_certificates=clients,
         validation=validation,
         parameters=parameters(tls, defaults),
@@ -78,17 +73,7 @@ def obstacles(tls: ServerTLSSettings, key: ObjectKey, path: FieldPath) -> tuple[
         return ()
     if tls.mode not in CLIENT_CERTIFICATES:
         return (_not_served("unsupported-value", f"mode {tls.mode.value} is not supported", key, (*path, "mode"), ""),)
-    problems = [
-        _not_served(
-            "unsupported-field",
-            f"{name} names a file of the proxy, which is not supported",
-            key,
-            (*path, name),
-            "put it into a Secret, and name that in credentialName",
-        )
-        for field, name in _FILES.items()
-        if getattr(tls, field)
-    ]
+    problems = []
     for name in (tls.credential_name, *tls.credential_names, tls.ca_cert_credential_name):
         scheme, separator, _ = name.partition("://")
         if separator and scheme not in _SCHEMES:
@@ -103,10 +88,20 @@ def _not_served(code: str, why: str, key: ObjectKey, path: FieldPath, hint: str)
     return error(code, f"the server is not served: {why}", key=key, path=path, hint=hint)
 
 
-def _secret(name: str) -> str:
-    return name if "://" in name else f"kubernetes://{name}"
+def _key_pairs(tls: ServerTLSSettings) -> Iterator[str]:
+    """Names of the credentials that are presented."""
+    if names := tls.credential_names or ((tls.credential_name,) if tls.credential_name else ()):
+        yield from map(credentials.resource_name, names)
+    elif tls.server_certificate:
+        yield credentials.key_pair_files_name(tls.server_certificate, tls.private_key)
+    for pair in tls.tls_certificates:
+        yield credentials.key_pair_files_name(pair.server_certificate, pair.private_key)
 
 
-def _authorities(name: str) -> str:
-    # The suffix asks for CA certificates: of the Secret of that whole name or, without one, of the Secret `name`.
-    return name if name.startswith("configmap://") else f"{_secret(name)}-cacert"
+def _authorities(tls: ServerTLSSettings) -> str:
+    """Name of the credential that clients' certificates are verified with."""
+    from_secrets = (tls.ca_cert_credential_name, *tls.credential_names, tls.credential_name)
+    if name := next(filter(None, from_secrets), ""):
+        return credentials.authorities_name(name)
+    files = (tls.ca_certificates, *(pair.ca_certificates for pair in tls.tls_certificates))
+    return credentials.authorities_file_name(next(filter(None, files), ""), tls.ca_crl)

@@ -111,6 +111,7 @@ def _key_pairs(tls: ServerTLSSettings, path: FieldPath) -> Iterator[Problem]:
 
 def _trust(tls: ServerTLSSettings, path: FieldPath) -> Iterator[Problem]:
     from_secret = bool(tls.credential_name or tls.credential_names)
+    in_files = bool(tls.ca_certificates or any(pair.ca_certificates for pair in tls.tls_certificates))
     if tls.mode is ServerTLSMode.SIMPLE:
         for name, value in (
             ("caCertificates", tls.ca_certificates),
@@ -119,10 +120,16 @@ def _trust(tls: ServerTLSSettings, path: FieldPath) -> Iterator[Problem]:
             if value:
                 message = f"{name} has no effect: mode SIMPLE asks clients for no certificate"
                 yield warning("no-effect", message, path=(*path, name), hint="use mode MUTUAL or OPTIONAL_MUTUAL")
-    elif not from_secret and not tls.ca_certificates and not tls.ca_cert_credential_name:
+    elif not from_secret and not in_files and not tls.ca_cert_credential_name:
         message = f"mode {tls.mode.value} needs certificates to verify clients with"
         hint = "set caCertificates, or use credentialName and a Secret that holds them"
         yield error("missing-certificate", message, path=path, hint=hint)
+    elif from_secret and tls.ca_certificates:
+        message = (
+            "caCertificates has no effect beside credentialName: the Secret holds the certificates of clients, too"
+        )
+        hint = "put them into the Secret as ca.crt, or name another one in caCertCredentialName"
+        yield warning("no-effect", message, path=(*path, "caCertificates"), hint=hint)
     if tls.ca_crl and from_secret:
         message = "caCrl cannot be set with credentialName"
         hint = "put the revocation list into the Secret, as ca.crl"

@@ -21,7 +21,6 @@ class Unsupported(NamedTuple):
 UNSUPPORTED: Mapping[str, Unsupported] = {
     "Abort.http2Error": Unsupported("no request is aborted by it", "use httpStatus or grpcStatus"),
     "Delay.exponentialDelay": Unsupported("no request is delayed by it", "use fixedDelay"),
-    "HTTPMatchRequest.statPrefix": Unsupported("requests are counted for the virtual host and the cluster only"),
     "L4MatchAttributes.sourceSubnet": Unsupported("connections from all addresses match", "leave it out"),
     "LoadBalancerSettings.zoneAwareLbSetting": Unsupported(
         "all zones are used alike", "use localityLbSetting with outlierDetection"
