@@ -99,7 +99,7 @@ def _offline(asked: Asked, paths: Sequence[Path], proxy: str, namespace: str, la
     explanations, selections = {}, {}
     for each in chosen(world, proxy, namespace, labels):
         name, selected = name_of(each), selection(world, each)
-        about = subject(world, selected, name, list(resources(world, each)), asked.host)
+        about = subject(world, each, selected, name, list(resources(world, each)), asked.host)
         explanations[name], selections[name] = explain_one(about, asked, now), selected
     problems = unsuppressed(world, all_problems(world, reading), ()) if explanations else []
     return [

@@ -40,7 +40,7 @@ def request_changes(old: Iterable[Resource], new: Iterable[Resource]) -> tuple[t
 
 def _key(request: Request) -> tuple[object, ...]:
     headers = tuple(sorted(request.headers.items()))
-    return request.port, request.tls, request.host, request.path, request.method, headers
+    return request.listener_address, request.port, request.tls, request.host, request.path, request.method, headers
 
 
 def _end(verdict: Verdict, request: Request) -> _End:
@@ -81,4 +81,5 @@ def _shown(request: Request) -> str:
     host = f"[{request.host}]" if ":" in request.host else request.host
     headers = "".join(f" {name}: {value};" for name, value in request.headers.items()).removesuffix(";")
     url = f"{'https' if request.tls else 'http'}://{host}:{request.port}{request.path}"
-    return f"{request.method} {url}" + (f" with{headers}" if headers else "")
+    at = f" at {request.listener_address}" if request.listener_address else ""
+    return f"{request.method} {url}{at}" + (f" with{headers}" if headers else "")

@@ -27,6 +27,8 @@ class Asked:
     headers: Mapping[str, str] = field(default_factory=dict)
     server_name: str | None = None
     source_address: str = ""
+    address: str = ""
+    """The URL's host where it is an IP address: the client connects to that, whatever host it asks for."""
 
     @classmethod
     def of(
@@ -44,11 +46,8 @@ class Asked:
             raise SettingsError(f"the URL {url!r} has no host; write such as https://shop.example.com/cart")
         if port is None and parts.scheme in _BYTES:
             raise SettingsError(f"the URL {url!r} has no port; write such as {parts.scheme}://db.example.com:5432")
-        if source_address:
-            try:
-                ipaddress.ip_address(source_address)
-            except ValueError as error:
-                raise SettingsError(f"--source-ip is {source_address!r}, which is no IP address") from error
+        if source_address and not _is_address(source_address):
+            raise SettingsError(f"--source-ip is {source_address!r}, which is no IP address")
         given = dict(map(_header, headers))
         named = urllib.parse.urlsplit(f"//{given.pop('host', '')}").hostname
         return cls(
@@ -61,6 +60,7 @@ class Asked:
             headers=given,
             server_name=server_name or (parts.hostname if named else None),
             source_address=source_address,
+            address=parts.hostname if _is_address(parts.hostname) else "",
         )
 
     def __str__(self) -> str:
@@ -79,10 +79,11 @@ class Asked:
         """Whether the client begins with TLS."""
         return self.scheme in ("https", "tls")
 
-    def request(self, port: int) -> Request:
-        """As it arrives at that port of a proxy."""
+    def request(self, port: int, listener_address: str = "") -> Request:
+        """As it arrives at that port of a proxy, and at that address where several listeners have the port."""
         return Request(
             port=port,
+            listener_address=listener_address,
             host=self.host,
             path=self.path,
             method=self.method,
@@ -91,6 +92,14 @@ class Asked:
             server_name=self.server_name,
             source_address=self.source_address,
         )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _header(text: str) -> tuple[str, str]:

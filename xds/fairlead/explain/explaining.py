@@ -24,6 +24,8 @@ class Subject:
     resources: Sequence[Resource]
     ports: Mapping[int, int] = field(default_factory=dict)
     """Port of the Service in front of the proxy -> port of its listener."""
+    address: str = ""
+    """Where clients connect to it, unless they say so; empty where each port has only one listener."""
     routes: Mapping[tuple[str, str], Sequence[tuple[Source, ...]]] = field(default_factory=dict)
     """Route table and virtual host -> where each of its routes is written."""
 
@@ -32,7 +34,8 @@ def explain(subject: Subject, asked: Asked, now: datetime) -> Explanation:
     """What becomes of the request at the proxy; `now`, with a time zone, decides whether certificates are valid."""
     simulation = Simulation(subject.resources, detailed=True)
     port = asked.port if asked.port in simulation.ports() else subject.ports.get(asked.port, asked.port)
-    request = asked.request(port)
+    addresses = (each for each in (asked.address, subject.address) if each and simulation.listens(each, port))
+    request = asked.request(port, next(addresses, ""))
     verdict = simulation.send(request)
     sources = _Sources(subject)
     stops = tuple(_stop(step, sources) for step in verdict.steps)

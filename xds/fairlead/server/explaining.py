@@ -81,7 +81,8 @@ def _name(candidate: _Candidate) -> str:
 
 def _subject(hub: Hub, candidate: _Candidate, host: str) -> Subject:
     resources = _resources(candidate.connection.snapshot)
-    found = subject(hub.world, candidate.selection, _name(candidate), resources, host)
+    proxy = candidate.connection.proxy
+    found = subject(hub.world, proxy, candidate.selection, _name(candidate), resources, host)
     group = next((group for group in hub.groups if candidate.connection in group.members), None)
     held = () if group is None else group.holding.held.items()
     # What is held is as it was; the lines of the files are those of the present.

@@ -8,19 +8,24 @@ from fairlead.explain import Explanation, Hint, Source, Subject
 from fairlead.explain.values import Locate
 from fairlead.problems import Problem, Severity
 from fairlead.resolve.mentions import mentions
-from fairlead.resolve.scope import Selection
+from fairlead.resolve.scope import Proxy, Role, Selection
+from fairlead.resolve.sidecar.exposures import APPLICATION_ADDRESS
 from fairlead.snapshot.resource import Resource
 from fairlead.status import ProblemStatus
 from fairlead.world import World
 
 
-def subject(world: World, selected: Selection, name: str, resources: Sequence[Resource], host: str) -> Subject:
-    """A proxy of a selection, called `name`, with what it is offered, to be asked about a host."""
+def subject(  # noqa: PLR0917  # all that is known
+    world: World, proxy: Proxy, selected: Selection, name: str, resources: Sequence[Resource], host: str
+) -> Subject:
+    """A proxy, called `name`, with its selection and what it is offered, to be asked about a host."""
     routes = {
         key: [_sources(place) for place in places]
         for key, places in translation.written_routes(world, selected, host).items()
     }
-    return Subject(proxy=name, resources=resources, ports=dict(selected.ports), routes=routes)
+    # What applications connect to comes before what others do, which has an address of its own.
+    address = proxy.bind_address or (APPLICATION_ADDRESS if proxy.role is Role.SIDECAR else "")
+    return Subject(proxy=name, resources=resources, ports=dict(selected.ports), address=address, routes=routes)
 
 
 def _sources(place: translation.WrittenAt) -> tuple[Source, ...]:

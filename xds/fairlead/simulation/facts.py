@@ -1,6 +1,7 @@
 """What else is set on the way of a request, in words: of listeners, filter chains and routes."""
 
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 
 from fairlead._pb.envoy.config.core.v3.address_pb2 import Address
 from fairlead._pb.envoy.config.core.v3.base_pb2 import HeaderValueOption
@@ -88,7 +89,7 @@ def of_route(route: Route, request: Request) -> Iterator[Fact]:
     """What is done with requests that the route takes, except where they go."""
     if route.HasField("route"):
         yield from _of_action(route.route, request)
-    for name, message in route.typed_per_filter_config.items():
+    for name, message in sorted(route.typed_per_filter_config.items(), key=itemgetter(0)):
         if name.endswith(".fault"):
             yield from _of_fault(HTTPFault.FromString(message.value))
         elif name.endswith(".cors"):
@@ -170,7 +171,7 @@ def _of_cors(policy: CorsPolicy) -> Iterator[Fact]:
 
 def abort_status(route: Route) -> int | None:
     """The status that every request is answered with, when a fault says so."""
-    for name, message in route.typed_per_filter_config.items():
+    for name, message in sorted(route.typed_per_filter_config.items(), key=itemgetter(0)):
         if name.endswith(".fault"):
             fault = HTTPFault.FromString(message.value)
             if fault.abort.http_status and fraction(fault.abort.percentage) == 1:

@@ -26,20 +26,24 @@ _SKIPPED = frozenset({":authority", ":scheme"})
 def probes(simulation: Simulation) -> Iterator[Request | None]:
     """Two requests for most routes, one for each other way in; None for a route for which none could be thought out."""
     for listener in simulation.listeners:
-        port = listener.address.socket_address.port_value
-        if not port:
+        bound = listener.address.socket_address
+        if not bound.port_value:
             continue
+        everywhere = bound.address in {"0.0.0.0", "::"}
+        at = Request(port=bound.port_value, host="", listener_address="" if everywhere else bound.address)
         for chain in listener.filter_chains:
             tls = chain.HasField("transport_socket") or chain.filter_chain_match.transport_protocol == "tls"
             names = list(chain.filter_chain_match.server_names)
             config = chain.filters[-1].typed_config
             if config.TypeName() != HttpConnectionManager.DESCRIPTOR.full_name:
                 for name in names or [_ANY_HOST]:
-                    yield Request(port=port, host=_host(name), tls=tls)
+                    yield replace(at, host=_host(name), tls=tls)
                 continue
-            table = simulation.routes.get(HttpConnectionManager.FromString(config.value).rds.route_config_name)
+            manager = HttpConnectionManager.FromString(config.value)
+            inline = manager.route_config if manager.HasField("route_config") else None
+            table = simulation.routes.get(manager.rds.route_config_name) if inline is None else inline
             for host in table.virtual_hosts if table is not None else ():
-                yield from _of_host(host, Request(port=port, host="", tls=tls), chain)
+                yield from _of_host(host, replace(at, tls=tls), chain)
 
 
 def _of_host(host: VirtualHost, request: Request, chain: FilterChain) -> Iterator[Request | None]:
@@ -67,7 +71,7 @@ def _of_route(match: RouteMatch, request: Request) -> Iterator[Request]:
     for matcher in match.headers:
         if matcher.name not in _SKIPPED and (value := _header(matcher)) is not None:
             headers[matcher.name.lower()] = value
-    method = headers.pop(":method", request.method)
+    method = headers.pop(":method", "CONNECT" if match.HasField("connect_matcher") else request.method)
     parameters = {
         matcher.name: _text(matcher.string_match) or "" if matcher.HasField("string_match") else _LABEL
         for matcher in match.query_parameters
@@ -90,6 +94,8 @@ def _paths(match: RouteMatch) -> Iterator[str]:
         case "path_separated_prefix":
             yield match.path_separated_prefix
             yield f"{match.path_separated_prefix}/{_LABEL}"
+        case "connect_matcher":
+            yield "/"
         case "safe_regex":
             if (found := sample(match.safe_regex.regex)) is not None:
                 yield found

@@ -99,6 +99,12 @@ class Simulation:
                 expected.add("TLS" if tls else "plaintext")
         return {port: " and ".join(sorted(expected)) for port, expected in sorted(found.items())}
 
+    def listens(self, address: str, port: int) -> bool:
+        """Whether something listens there, be it on all addresses."""
+        return any(
+            _binds(found, address) and found.address.socket_address.port_value == port for found in self.listeners
+        )
+
     def domains(self, route_table: str) -> list[str]:
         """The domains of a route table for which anything is done."""
         table = self.routes.get(route_table)
