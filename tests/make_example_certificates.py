@@ -51,6 +51,11 @@ def main() -> None:
         served("aliyun-wildcard", "istio-system", "*.aliyun.com"),
         served("aliyun-b", "istio-system", "b.aliyun.com"),
     )
+    write(
+        "multi-host-tls/secrets.yaml",
+        served("httpbin-credential", "istio-system", "httpbin.example.com"),
+        served("helloworld-credential", "istio-system", "helloworld.example.com"),
+    )
     write("gateway-api/secrets.yaml", served("shop-example-com", "default", "shop.example.com"))
     write(
         "mutual-tls/secrets.yaml",

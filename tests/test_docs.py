@@ -20,7 +20,7 @@ PACKAGE = ROOT / "xds" / "fairlead"
 PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
     *(ROOT / name / "README.md" for name in (".", "bench", "envoy")),
-    *sorted((ROOT / "examples").glob("*/README.md")),
+    *sorted((ROOT / "examples").glob("**/README.md")),
     ROOT / "CONTRIBUTING.md",
 ]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]

@@ -1,6 +1,8 @@
 """Every example does what it says: checked offline, simulated, and asked on a real Envoy in both variants of xDS."""
 
+import asyncio
 import json
+import math
 import ssl
 from collections import Counter
 from pathlib import Path
@@ -13,14 +15,12 @@ from fairlead.cli.offline import all_problems, load
 from fairlead.cli.render import resources
 from fairlead.explain import Explanation
 from fairlead.problems import Severity
-from fairlead.resolve.scope import Proxy
+from fairlead.resolve.scope import Locality, Proxy
 from fairlead.simulation import Request, Simulation
 from support.expectations import EXAMPLES, NAMES, Expectation, Story, story
-from support.stack import ControlPlane, Stack, handshake
+from support.stack import ControlPlane, Stack, handshake, until
 
 _SAMPLE = 1000
-_TOLERANCE = 4
-"""Percentage points: four standard deviations of the sample at 10 %."""
 
 
 def test_there_is_a_story_in_every_folder() -> None:
@@ -39,14 +39,14 @@ def test_check_finds_nothing(name: str) -> None:
 def test_simulation(name: str) -> None:
     told = story(name)
     world, _ = load([told.folder])
-    proxy = Proxy(namespace=told.namespace, labels=frozenset(told.labels.items()))
+    proxy = Proxy(namespace=told.namespace, labels=frozenset(told.labels.items()), locality=Locality(*told.locality))
     simulation = Simulation(resources(world, proxy))
     backends = {f"127.0.0.1:{backend['port']}": backend["name"] for backend in told.backends}
     for expected in told.requests:
-        _judge(simulation, expected, backends)
+        _judge(simulation, expected, backends, by_preference=any(told.locality))
 
 
-def _judge(simulation: Simulation, expected: Expectation, backends: dict[str, str]) -> None:
+def _judge(simulation: Simulation, expected: Expectation, backends: dict[str, str], *, by_preference: bool) -> None:
     verdict = simulation.send(
         Request(
             port=expected.port,
@@ -64,6 +64,11 @@ def _judge(simulation: Simulation, expected: Expectation, backends: dict[str, st
         assert verdict.refused or by_certificate, reasons
         return
     assert not verdict.refused, reasons
+    if by_preference:
+        (endpoints,) = verdict.endpoints.values()
+        running = [name for name in map(backends.__getitem__, endpoints) if name not in expected.stopped]
+        assert running[0] == expected.backend, reasons
+        return
     shares = {
         backends[address]: 100 * share / len(verdict.endpoints[cluster])
         for cluster, share in verdict.clusters.items()
@@ -71,8 +76,8 @@ def _judge(simulation: Simulation, expected: Expectation, backends: dict[str, st
     }
     if expected.shares:
         assert shares == expected.shares, reasons
-    elif expected.backend:
-        assert shares == {expected.backend: 100}, reasons
+    elif expected.backend or expected.sent_to:
+        assert shares == {expected.backend or expected.sent_to: 100}, reasons
     else:
         assert verdict.status == expected.status, reasons
     set_headers = {"location": verdict.location, **verdict.response_headers}
@@ -86,16 +91,22 @@ async def test_real_envoy(name: str, protocol: str, stack: Stack) -> None:
     told = story(name)
     stack.copy(told.folder)
     server = await stack.serve()
-    await stack.envoy(protocol, namespace=told.namespace, labels=told.labels)
+    await stack.envoy(protocol, namespace=told.namespace, labels=told.labels, locality=told.locality)
+    backends = {}
     for backend in told.backends:
         certificate = told.folder / "backend.pem" if "tls" in backend else None
-        await stack.backend(
+        backends[backend["name"]] = await stack.backend(
             backend["name"],
             backend["port"],
             **({"ssl_certfile": certificate, "ssl_keyfile": certificate} if certificate else {}),
         )
     for expected in told.requests:
+        for stopped in expected.stopped:
+            await backends[stopped].stop()
         await _ask(stack, told, expected, await _explained(server, expected))
+        if expected.copied_to:
+            copies = backends[expected.copied_to].requests
+            await until(lambda: [seen["path"] for seen in copies] == [expected.path], "there is a copy")  # noqa: B023
 
 
 async def _explained(server: ControlPlane, expected: Expectation) -> Explanation:
@@ -121,16 +132,33 @@ async def _ask(stack: Stack, told: Story, expected: Expectation, explanation: Ex
                 await client.request(expected.method, expected.url, headers=expected.headers)
             assert not explanation.accepted or _facts(explanation, "client certificate"), explanation
             return
-        answer = await client.request(expected.method, expected.url, headers=expected.headers)
         if expected.shares:
             await _ask_often(client, expected)
             assert all(f"({percent} %)" in explanation.outcome for percent in expected.shares.values())
             return
+        if expected.statuses:
+            asked = [client.request(expected.method, expected.url) for _ in range(expected.at_once)]
+            assert sorted({answer.status_code for answer in await asyncio.gather(*asked)}) == expected.statuses
+            return
+        answer = await client.request(expected.method, expected.url, headers=expected.headers)
+
+        async def ask_again() -> bool:
+            nonlocal answer
+            answer = await client.request(expected.method, expected.url, headers=expected.headers)
+            return (answer.status_code, answer.headers.get("x-backend", "")) == (expected.status, expected.backend)
+
+        if expected.eventually or expected.stopped:
+            await until(ask_again, f"{expected} is as expected")
     assert answer.status_code == (expected.status or 200), f"{expected}: {answer.text}"
     assert answer.headers.get("x-backend", "") == expected.backend, expected
+    assert answer.elapsed.total_seconds() >= expected.seconds
     backends = {f"{stack.address}:{backend['port']}": backend["name"] for backend in told.backends}
-    assert {backends[text.split()[0]] for text in _facts(explanation, "endpoint")} == {expected.backend} - {""}
-    if not expected.backend:
+    found = [backends[text.split()[0]] for text in _facts(explanation, "endpoint")]
+    if any(told.locality):
+        assert next(name for name in found if name not in expected.stopped) == expected.backend
+    else:
+        assert set(found) == {expected.backend or expected.sent_to} - {""}
+    if not expected.backend and not expected.sent_to:
         assert f"with {answer.status_code}" in explanation.outcome
         assert explanation.outcome.endswith(answer.headers.get("location", ""))
     for name in _facts(explanation, "certificate"):
@@ -151,4 +179,5 @@ async def _ask_often(client: object, expected: Expectation) -> None:
         answer = await client.request(expected.method, expected.url, headers=expected.headers)  # type: ignore[attr-defined]
         counted[answer.headers["x-backend"]] += 1
     for backend, percent in expected.shares.items():
-        assert abs(100 * counted[backend] / _SAMPLE - percent) <= _TOLERANCE, counted
+        tolerance = 4 * math.sqrt(percent * (100 - percent) / _SAMPLE)  # four standard deviations
+        assert abs(100 * counted[backend] / _SAMPLE - percent) <= tolerance, counted

@@ -30,6 +30,21 @@ class Expectation:
     """As the backend sees them."""
     shares: dict[str, int] = field(default_factory=dict)
     """Backend -> percent of such requests."""
+    sent_to: str = ""
+    """The backend that the route leads to, where the proxy answers instead: a timeout, a limit. What comes of
+    it, `status` says, is shown by a real proxy only."""
+    copied_to: str = ""
+    """A backend that sees the request as well."""
+    seconds: float = 0.0
+    """How long it takes at least, as a delay is injected."""
+    at_once: int = 1
+    """How many such requests are sent at the same time."""
+    statuses: list[int] = field(default_factory=list)
+    """The statuses that occur among them, sorted."""
+    stopped: list[str] = field(default_factory=list)
+    """Backends that do not run any more. It may take some requests until the answer is as expected."""
+    eventually: bool = False
+    """It may take some requests until the answer is as expected."""
 
     def __str__(self) -> str:
         return f"{self.url} {self.client_certificate or self.headers or ''}".strip()
@@ -61,6 +76,7 @@ class Story:
     name: str
     namespace: str
     labels: dict[str, str]
+    locality: tuple[str, str, str]
     backends: list[dict[str, Any]]
     requests: list[Expectation]
 
@@ -77,6 +93,12 @@ def story(name: str) -> Story:
         name=name,
         namespace=proxy["namespace"],
         labels=proxy["labels"],
+        locality=_locality(proxy.get("locality", "")),
         backends=data["backend"],
         requests=[Expectation(**request) for request in data["request"]],
     )
+
+
+def _locality(text: str) -> tuple[str, str, str]:
+    region, zone, subzone, *_ = (*text.split("/"), "", "")
+    return region, zone, subzone
