@@ -72,6 +72,28 @@ async def test_proxies_that_are_connected(tmp_path: Path, virtual_host_discovery
         assert "has the host on port 80 (http)" in text
 
 
+async def test_sidecars(tmp_path: Path) -> None:
+    """What the application asks for goes out; what comes to the workload's address goes to the application."""
+    where = {"ROLE": "sidecar", "BIND_ADDRESS": "127.0.0.2", "INSTANCE_IPS": "10.0.0.2"}
+    async with serving(tmp_path) as (server, address), server.client(node_id="side-1", **where) as client:
+        server.write("3.yaml", SLICE)
+        server.write("2.yaml", service("shop", "{port: 80, targetPort: 8000}", selector="{app: edge}"))
+        await client.until(lambda: len(client.names("lds")) == 2 and client.names("rds"))
+        for host in ("shop", "shop.edge", "shop.edge.svc.cluster.local"):
+            code, text = await asked(address, f"http://{host}/cart")
+            assert code == 0, text
+            assert "goes to shop.edge.svc.cluster.local:80" in text
+            assert "address: 127.0.0.2:80" in text
+            assert "from Service edge/shop (" in text
+        code, text = await asked(address, "http://10.0.0.2:8000/cart")
+        assert code == 0, text
+        assert "address: 10.0.0.2:8000" in text
+        assert "goes to the application behind port 8000" in text
+        code, text = await asked(address, "http://nobody/cart")
+        assert code == 0, text
+        assert "is answered by the proxy with 502" in text
+
+
 async def test_a_host_that_is_held(tmp_path: Path) -> None:
     async with serving(tmp_path) as (server, address), server.client(node_id="edge-1") as client:
         await client.until(lambda: client.names("rds"))

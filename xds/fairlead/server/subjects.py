@@ -29,8 +29,8 @@ def subject(  # noqa: PLR0917  # all that is known
 
 
 def _sources(place: translation.WrittenAt) -> tuple[Source, ...]:
-    *others, last = place.origin
-    return (*map(Source, others), Source(last, place.path))
+    # Some routes are there without anybody having written them.
+    return (*map(Source, place.origin[:-1]), *(Source(key, place.path) for key in place.origin[-1:]))
 
 
 def completed(  # noqa: PLR0917  # all that is known

@@ -26,9 +26,11 @@ def _listed(shares: Iterable[tuple[str, float]]) -> str:
 
 
 def backend(cluster: str) -> str:
-    """`host:port subset v1` for a cluster that is named as Istio names it; others as they are."""
+    """`host:port subset v1` for a cluster that is named as Istio names it, or the sidecar's own application."""
     parts = cluster.split("|")
     if len(parts) != 4:
         return cluster
     _, port, subset, host = parts
+    if not host:
+        return f"the application behind port {port}"
     return f"{host}:{port}" + (f" subset {subset}" if subset else "")
