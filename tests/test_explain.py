@@ -366,6 +366,13 @@ def test_certificates(host: str, year: int, words: str) -> None:
     assert words in certificate
 
 
+def test_certificates_in_files_of_the_proxy(tmp_path: Path) -> None:
+    tls = "protocol: HTTPS}\n    tls: {mode: SIMPLE, serverCertificate: /etc/a.pem, privateKey: /etc/a.key}"
+    (tmp_path / "objects.yaml").write_text(EDGE.replace("protocol: HTTP}", tls) + route())
+    _, output = asked("https://shop.example.com:8080/", str(tmp_path))
+    assert "certificate: in /etc/a.pem, a file of the proxy, so that nothing is known of it" in output
+
+
 def subject(example: str) -> Subject:
     told = story(example)
     world, _ = load([told.folder])

@@ -146,6 +146,10 @@ def _with_certificates(  # noqa: PLR0917  # all that is known
         return stop
     facts, keys = list(stop.facts), list(stop.sources)
     for name in verdict.secrets:
+        if name in simulation.certificate_files:
+            file = simulation.certificate_files[name]
+            facts.append(Fact("certificate", f"in {file}, a file of the proxy, so that nothing is known of it"))
+            continue
         facts += _certificate(name, simulation.certificates.get(name), asked.server_name or asked.host, now)
         keys += sources.of(types.SECRET, name)
     return Stop(stop.stage, stop.name, stop.why, stop.not_chosen, tuple(facts), tuple(dict.fromkeys(keys)))

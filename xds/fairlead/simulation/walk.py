@@ -49,6 +49,8 @@ class Simulation:
         self.assignments: dict[str, ClusterLoadAssignment] = {}
         self.certificates: dict[str, bytes] = {}
         """Name of a Secret -> its certificate chain in PEM; the private key is left where it is."""
+        self.certificate_files: dict[str, str] = {}
+        """Name of a Secret -> the file of the proxy that holds its certificate chain."""
         self._domains: dict[str, matching.Domains] = {}
         hosts: list[Resource] = []
         for resource in resources:
@@ -64,9 +66,11 @@ class Simulation:
                 case types.CLUSTER_LOAD_ASSIGNMENT:
                     self.assignments[resource.name] = ClusterLoadAssignment.FromString(resource.body)
                 case types.SECRET:
-                    chain = Secret.FromString(resource.body).tls_certificate.certificate_chain.inline_bytes
-                    if chain:
-                        self.certificates[resource.name] = chain
+                    chain = Secret.FromString(resource.body).tls_certificate.certificate_chain
+                    if chain.filename:
+                        self.certificate_files[resource.name] = chain.filename
+                    elif chain.inline_bytes:
+                        self.certificates[resource.name] = chain.inline_bytes
         for resource in hosts:
             host = VirtualHost.FromString(resource.body)
             table, _, host.name = host.name.rpartition("/")
