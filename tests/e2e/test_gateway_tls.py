@@ -227,10 +227,18 @@ HANDSHAKES: list[tuple[pytest.MarkDecorator, str, dict[str, Any], bool]] = [
     (mark.istio_fields("Gateway.servers[].tls.minProtocolVersion"), "at-least", {"version": V2}, False),
     (mark.istio_fields("Gateway.servers[].tls.maxProtocolVersion"), "at-most", {"version": V2}, True),
     (mark.istio_fields("Gateway.servers[].tls.maxProtocolVersion"), "at-most", {"version": V3}, False),
-    (mark.istio_fields("Gateway.servers[].tls.cipherSuites[]"), "suite",
-     {"version": V2, "suites": "ECDHE-ECDSA-AES256-GCM-SHA384"}, True),
-    (mark.istio_fields("Gateway.servers[].tls.cipherSuites[]"), "suite",
-     {"version": V2, "suites": "ECDHE-ECDSA-AES128-GCM-SHA256"}, False),
+    (
+        mark.istio_fields("Gateway.servers[].tls.cipherSuites[]"),
+        "suite",
+        {"version": V2, "suites": "ECDHE-ECDSA-AES256-GCM-SHA384"},
+        True,
+    ),
+    (
+        mark.istio_fields("Gateway.servers[].tls.cipherSuites[]"),
+        "suite",
+        {"version": V2, "suites": "ECDHE-ECDSA-AES128-GCM-SHA256"},
+        False,
+    ),
     (mark.istio_fields("Gateway.servers[].tls.ecdhCurves[]"), "curve", {"curve": "secp384r1"}, True),
     (mark.istio_fields("Gateway.servers[].tls.ecdhCurves[]"), "curve", {"curve": "prime256v1"}, False),
     (mark.istio_fields("Gateway.servers[].tls.{serverCertificate,privateKey}"), "files", {}, True),
@@ -239,9 +247,13 @@ HANDSHAKES: list[tuple[pytest.MarkDecorator, str, dict[str, Any], bool]] = [
     (mark.istio_fields("Gateway.servers[].tls.caCertificates"), "files-of-clients", {"client": STRANGER}, False),
     (mark.istio_fields("Gateway.servers[].tls.caCrl"), "files-of-clients", {"client": BOB}, False),
     (mark.istio_fields("Gateway.servers[].tls.tlsCertificates[].caCertificates"), "two-files", {"client": ALICE}, True),
-    (mark.istio_fields("Gateway.servers[].tls.tlsCertificates[].caCertificates"), "two-files",
-     {"client": STRANGER}, False),
-]  # fmt: skip
+    (
+        mark.istio_fields("Gateway.servers[].tls.tlsCertificates[].caCertificates"),
+        "two-files",
+        {"client": STRANGER},
+        False,
+    ),
+]
 
 
 @in_tls
