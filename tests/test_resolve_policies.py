@@ -16,7 +16,7 @@ from fairlead.problems import Severity, format_path
 from fairlead.resolve import clusters
 from fairlead.resolve.scope import Viewer
 from support.clusters import API, BACKEND, HOST, SECOND, entry, found, rule, service, told, with_policy
-from support.worlds import world
+from support.worlds import put, world
 
 # --- Connections ------------------------------------------------------------------------------------------------------
 
@@ -195,6 +195,25 @@ SYSTEM = Validation(system_authorities=True)
 )
 def test_tls(written: str, expected: TlsOrigination | None) -> None:
     assert found(with_policy(tls=yaml.safe_load(written))).tls == expected
+
+
+@pytest.mark.parametrize(
+    ("port_name", "alpn"), [("http", ("istio",)), ("http2", ("istio", "h2")), ("https", ("istio",))]
+)
+@pytest.mark.istio_fields("DestinationRule.trafficPolicy.tls.mode")
+def test_the_workload_certificate_of_the_namespace_is_for_the_mesh(port_name: str, alpn: tuple[str, ...]) -> None:
+    secret = "{apiVersion: v1, kind: Secret, metadata: {name: workload-certificate, namespace: %s}}"
+    made = world(service(port_name=port_name), rule({"tls": {"mode": "ISTIO_MUTUAL"}}), secret % "other")
+    assert found(made).tls is None
+    assert told(made) == ["error no-workload-certificates spec.trafficPolicy.tls.mode"]
+    put(made, secret % "default")
+    assert told(made) == []
+    assert found(made).tls == TlsOrigination(
+        server_name=f"outbound_.80_._.{HOST}",
+        credential="kubernetes://workload-certificate",
+        validation=Validation("kubernetes://workload-certificate-cacert"),
+        alpn=alpn,
+    )
 
 
 @pytest.mark.istio_fields("ServiceEntry.subjectAltNames[]")

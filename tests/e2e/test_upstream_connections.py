@@ -119,6 +119,8 @@ TLS = {
     "tls-revoked": (f"mode: SIMPLE, {VERIFIED}, caCrl: {{folder}}/bad.crl", 503),
     "mutual-file": (f"mode: MUTUAL, {VERIFIED}, {FILES}", 200),
     "mutual-secret": ("mode: MUTUAL, sni: inside.test, credentialName: client", 200),
+    "mutual-mesh": ("mode: ISTIO_MUTUAL", 200),
+    "mutual-stranger": ("mode: ISTIO_MUTUAL, subjectAltNames: ['spiffe://cluster.local/ns/a/sa/b']", 503),
     "mutual-nobody": (f"mode: SIMPLE, {VERIFIED}", 503),
 }
 """Name -> `tls` of the policy; what requests end with. Of those that begin with `mutual` the service wants to know who
@@ -134,13 +136,13 @@ def in_tls(name: str, folder: Path) -> str:
     return case(name, policy, f"{{address: 127.0.0.1, ports: {{http: {port}}}}}", routes=NO_RETRIES)
 
 
-def client_secret() -> str:
+def client_secret(name: str) -> str:
     texts = {
         "tls.crt": CLIENT.public_bytes(Encoding.PEM),
         "tls.key": key_pem("ec-secp256r1-client"),
         "ca.crt": AUTHORITY.pem,
     }
-    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "client"}}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
     return yaml.safe_dump(secret | {"stringData": {name: text.decode() for name, text in texts.items()}})
 
 
@@ -201,7 +203,12 @@ async def forward_proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
 async def gateways(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateways]:
     folder = tmp_path_factory.mktemp("upstream")
     certificate_files(folder)
-    documents = [TELL, client_secret(), *(text for text, _ in SPOKEN.values()), *(in_tls(name, folder) for name in TLS)]
+    documents = [
+        TELL,
+        *map(client_secret, ("client", "workload-certificate")),
+        *(text for text, _ in SPOKEN.values()),
+        *(in_tls(name, folder) for name in TLS),
+    ]
     async with running_gateways(folder, *documents, *LIMITED, TUNNELLED, ports=(HTTP, INNER, TUNNEL)) as found:
         own = {"ssl_certfile": folder / "server.pem"}
         await found.stack.backend("tls", TLS_PORT, **own)

@@ -83,7 +83,7 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
     pool = None if policy.connection_pool is None else policy.connection_pool.value
     upgrades = port.protocol is PortProtocol.HTTP and mesh.upgrades_to_http2(world)
     protocol = _protocol(port.protocol, pool, originates=upstream_tls.is_originated(policy.tls), upgrades=upgrades)
-    tls = upstream_tls.originate(world, policy.tls, view, protocol)
+    tls = upstream_tls.originate(world, viewer, backend, policy.tls, view=view, protocol=protocol)
     found: tuple[LocalityEndpoints, ...] = ()
     problems = [
         *_of_service(world, viewer, view),

@@ -2,39 +2,61 @@
 
 from collections.abc import Iterator
 
-from fairlead.intent import TlsOrigination, UpstreamProtocol, Validation
+from fairlead.derive import derived
+from fairlead.intent import Backend, TlsOrigination, UpstreamProtocol, Validation
+from fairlead.models.core import Secret
 from fairlead.models.istio.destination_rule import ClientTLSMode, ClientTLSSettings
 from fairlead.problems import Problem, error
 from fairlead.resolve import credentials, mesh
 from fairlead.resolve.destination_rules import Located
 from fairlead.resolve.istio.server_tls import parameters
 from fairlead.resolve.outcome import Outcome
+from fairlead.resolve.scope import Viewer
 from fairlead.resolve.services import ServiceView
-from fairlead.world import World
+from fairlead.world import ObjectName, World
 
 _SYSTEM = "system"
 """Value of `caCertificates` that means the CA certificates of the proxy's host."""
 _HTTP2_ALPN = "h2"
+_MESH_ALPN = "istio"
+WORKLOAD_CERTIFICATE = "workload-certificate"
+"""The Secret in the namespace of proxies with the certificate that tells who they are, and the CA's of the mesh."""
 
 
 def is_originated(tls: Located[ClientTLSSettings] | None) -> bool:
-    """Whether the proxy begins TLS."""
+    """Whether the proxy makes the TLS that a service expects by its port."""
     return tls is not None and tls.value.mode in (ClientTLSMode.SIMPLE, ClientTLSMode.MUTUAL)
 
 
+@derived
+def _has_workload_certificate(world: World, namespace: str) -> bool:
+    return world.objects(Secret).get(ObjectName(namespace, WORKLOAD_CERTIFICATE)) is not None
+
+
 def originate(
-    world: World, tls: Located[ClientTLSSettings] | None, view: ServiceView, protocol: UpstreamProtocol
+    world: World,
+    viewer: Viewer,
+    backend: Backend,
+    tls: Located[ClientTLSSettings] | None,
+    *,
+    view: ServiceView,
+    protocol: UpstreamProtocol,
 ) -> Outcome[TlsOrigination | None]:
     """How TLS is spoken to the endpoints of a service; `protocol` is what is spoken inside.
 
     Certificates are checked against the `-cacert` of the credential or, without one, against `caCertificates` or the
     CA certificates of the proxy's host. They must have one of the names given, or else of the ServiceEntry; without
-    such, and without an SNI, the name of the host that a request is for.
+    such, and without an SNI, the name of the host that a request is for. ISTIO_MUTUAL is all of it by the workload
+    certificate of the proxies' namespace: any certificate of the mesh's CA will do, unless names are given.
     """
-    if tls is None or not is_originated(tls):
-        return Outcome(None, () if tls is None else tuple(_unavailable(tls)))
+    if tls is None or tls.value.mode is ClientTLSMode.DISABLE:
+        return Outcome(None)
     settings = tls.value
     names = settings.subject_alt_names or view.subject_alternative_names
+    if settings.mode is ClientTLSMode.ISTIO_MUTUAL:
+        if not _has_workload_certificate(world, viewer.namespace):
+            return Outcome(None, (_unavailable(tls, viewer),))
+        return Outcome(_within_mesh(settings, names, backend, protocol))
     unchecked = bool(settings.insecure_skip_verify)
     authorities = ""
     if settings.credential_name:
@@ -68,15 +90,29 @@ def _key_pair(settings: ClientTLSSettings) -> str:
     return ""
 
 
-def _unavailable(tls: Located[ClientTLSSettings]) -> Iterator[Problem]:
-    if tls.value.mode is ClientTLSMode.ISTIO_MUTUAL:
-        yield error(
-            "no-workload-certificates",
-            "requests are sent in plaintext: mode ISTIO_MUTUAL needs workload certificates, which proxies do not have",
-            key=tls.key,
-            path=(*tls.path, "mode"),
-            hint="use mode MUTUAL with a credentialName, or DISABLE if plaintext is meant",
-        )
+def _within_mesh(
+    settings: ClientTLSSettings, names: tuple[str, ...], backend: Backend, protocol: UpstreamProtocol
+) -> TlsOrigination:
+    """TLS between workloads, with the server name and protocols by which Istio's proxies know it."""
+    return TlsOrigination(
+        server_name=settings.sni or f"outbound_.{backend.port}_.{backend.subset}_.{backend.host}",
+        credential=credentials.resource_name(WORKLOAD_CERTIFICATE),
+        validation=Validation(
+            authorities=credentials.authorities_name(WORKLOAD_CERTIFICATE), subject_alternative_names=names
+        ),
+        alpn=(_MESH_ALPN, _HTTP2_ALPN) if protocol is UpstreamProtocol.HTTP2 else (_MESH_ALPN,),
+    )
+
+
+def _unavailable(tls: Located[ClientTLSSettings], viewer: Viewer) -> Problem:
+    secret = f"{viewer.namespace}/{WORKLOAD_CERTIFICATE}"
+    return error(
+        "no-workload-certificates",
+        f"requests are sent in plaintext: mode ISTIO_MUTUAL needs the Secret {secret}, which there is not",
+        key=tls.key,
+        path=(*tls.path, "mode"),
+        hint="put tls.crt, tls.key and ca.crt into that Secret, or use mode DISABLE if plaintext is meant",
+    )
 
 
 def _of_names(tls: Located[ClientTLSSettings], protocol: UpstreamProtocol) -> Iterator[Problem]:

@@ -123,7 +123,8 @@ SUBJECT = Subject(
             "no-workload-certificates",
             "`ISTIO_MUTUAL` needs certificates that proxies do not have; plaintext is sent",
             "Whoever is between can read it, and servers that require TLS refuse it.",
-            "Use mode SIMPLE or MUTUAL with a `credentialName`.",
+            "Put the proxies' certificate and that of the mesh's CA into a Secret `workload-certificate` in their "
+            "namespace, or use mode SIMPLE or MUTUAL with a `credentialName`.",
         ),
         Entry(
             "not-a-ca",
