@@ -207,6 +207,7 @@ async def test_tcp_and_tls(mesh: Mesh) -> None:
         assert "x-envoy-upstream-service-time" not in answer.headers
 
 
+@pytest.mark.istio_fields("ServiceEntry.{hosts[],addresses[]}")
 async def test_service_entries(mesh: Mesh) -> None:
     entry = """
   hosts: [api.example.com]

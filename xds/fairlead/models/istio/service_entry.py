@@ -49,7 +49,7 @@ class ServiceEntrySpec(Model, frozen=True, kw_only=True):
     hosts: tuple[str, ...]
     """A service for each of them."""
     addresses: tuple[str, ...] = ()
-    """Virtual IP addresses or CIDR blocks."""
+    """At sidecars, IP addresses are further names of the service; blocks are without effect, as all are at gateways."""
     ports: tuple[ServicePort, ...] = ()
     location: Location = Location.MESH_EXTERNAL
     """Without effect: it decides about automatic mutual TLS, which there is none of."""
