@@ -15,7 +15,7 @@ from fairlead.cli.offline import all_problems, load
 from fairlead.cli.render import resources
 from fairlead.explain import Explanation
 from fairlead.problems import Severity
-from fairlead.resolve.scope import Locality, Proxy
+from fairlead.resolve.scope import Locality, Proxy, Role
 from fairlead.simulation import Request, Simulation
 from support.expectations import EXAMPLES, NAMES, Expectation, Story, story
 from support.stack import ControlPlane, Stack, handshake, until
@@ -39,7 +39,8 @@ def test_check_finds_nothing(name: str) -> None:
 def test_simulation(name: str) -> None:
     told = story(name)
     world, _ = load([told.folder])
-    proxy = Proxy(namespace=told.namespace, labels=frozenset(told.labels.items()), locality=Locality(*told.locality))
+    labels, locality = frozenset(told.labels.items()), Locality(*told.locality)
+    proxy = Proxy(Role(told.role), told.namespace, labels, locality)
     simulation = Simulation(resources(world, proxy))
     backends = {f"127.0.0.1:{backend['port']}": backend["name"] for backend in told.backends}
     for expected in told.requests:
@@ -91,7 +92,8 @@ async def test_real_envoy(name: str, protocol: str, stack: Stack) -> None:
     told = story(name)
     stack.copy(told.folder)
     server = await stack.serve()
-    await stack.envoy(protocol, namespace=told.namespace, labels=told.labels, locality=told.locality)
+    identity = {"role": told.role, "namespace": told.namespace, "labels": told.labels, "locality": told.locality}
+    await stack.envoy(protocol, **identity)
     backends = {}
     for backend in told.backends:
         certificate = told.folder / "backend.pem" if "tls" in backend else None

@@ -12,7 +12,7 @@ from fairlead.cli.render import resources
 from fairlead.errors import SettingsError
 from fairlead.explain import Asked, Explanation, as_text
 from fairlead.explain.explaining import Subject, explain
-from fairlead.resolve.scope import Proxy
+from fairlead.resolve.scope import Proxy, Role
 from support.expectations import EXAMPLES, NAMES, story
 from typer.testing import CliRunner
 
@@ -376,7 +376,7 @@ def test_certificates_in_files_of_the_proxy(tmp_path: Path) -> None:
 def subject(example: str) -> Subject:
     told = story(example)
     world, _ = load([told.folder])
-    proxy = Proxy(namespace=told.namespace, labels=frozenset(told.labels.items()))
+    proxy = Proxy(Role(told.role), told.namespace, frozenset(told.labels.items()))
     return Subject(proxy="it", resources=list(resources(world, proxy)))
 
 

@@ -14,7 +14,7 @@ from fairlead.cli.offline import load
 from fairlead.cli.render import resources
 from fairlead.render.readable import readable
 from fairlead.resolve.scope import Proxy
-from fairlead.resolve.selection import proxies_implied
+from fairlead.resolve.selection import everybody_implied
 from fairlead.snapshot import types
 from support.second_decoder import assert_second_decoder_agrees
 from support.static_bootstrap import assert_envoy_accepts
@@ -36,7 +36,7 @@ def produced(folder: Path) -> dict[str, str]:
     """Name of a file -> its content, for every proxy."""
     world, _ = load([folder])
     files = {}
-    for proxy in proxies_implied(world):
+    for proxy in everybody_implied(world):
         document: dict[str, list[object]] = {}
         for resource in resources(world, proxy):
             document.setdefault(types.SHORT_NAMES[resource.type_url], []).append(readable(resource))
@@ -74,7 +74,7 @@ def test_no_golden_file_holds_a_private_key() -> None:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_second_decoder_reads_the_same(name: str) -> None:
     world, _ = load([CASES[name]])
-    for proxy in proxies_implied(world):
+    for proxy in everybody_implied(world):
         for resource in resources(world, proxy):
             assert_second_decoder_agrees(resource)
 
@@ -83,7 +83,7 @@ def test_a_second_decoder_reads_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_envoy_accepts_them(name: str, tmp_path: Path) -> None:
     world, _ = load([CASES[name]])
-    for proxy in proxies_implied(world):
+    for proxy in everybody_implied(world):
         folder = tmp_path / proxy_name(proxy)
         folder.mkdir()
         assert_envoy_accepts(resources(world, proxy), folder)

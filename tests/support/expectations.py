@@ -74,6 +74,7 @@ class Story:
     """An example with its proxy, its backends and its requests."""
 
     name: str
+    role: str
     namespace: str
     labels: dict[str, str]
     locality: tuple[str, str, str]
@@ -91,6 +92,7 @@ def story(name: str) -> Story:
     proxy = data["proxy"]
     return Story(
         name=name,
+        role=proxy.get("role", "gateway"),
         namespace=proxy["namespace"],
         labels=proxy["labels"],
         locality=_locality(proxy.get("locality", "")),

@@ -40,6 +40,7 @@ from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Proxy, Role, Selection, Viewer
+from fairlead.resolve.services import CLUSTER_DOMAIN, qualify
 from fairlead.resolve.sidecar import exposures, ingress, outbound
 from fairlead.resolve.sidecar import listeners as sidecar_listening
 from fairlead.resolve.sidecar import virtual_hosts as sidecar_hosts
@@ -241,6 +242,9 @@ def written_routes(world: World, selection: Selection, host: str) -> dict[tuple[
     """
     labels = host.lower().split(".")
     domains = [host.lower(), *(".".join(("*", *labels[index:])) for index in range(1, len(labels))), "*"]
+    if selection.role is Role.SIDECAR:
+        # Applications may ask for the name alone, or with its namespace.
+        domains[1:1] = (qualify(host, selection.namespace), f"{host}.{CLUSTER_DOMAIN}".lower())
     found = {}
     for table in route_tables(world, selection):
         for domain in domains:

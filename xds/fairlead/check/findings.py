@@ -1,4 +1,4 @@
-"""All that is wrong with the objects of a world, for the proxies that its Gateways are meant for."""
+"""All that is wrong with the objects of a world, for the proxies that its Gateways and Sidecars are meant for."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from fairlead.check import exposure, hosts, routes, services
 from fairlead.check.suppression import unknown_suppressions
 from fairlead.models.core import Secret
 from fairlead.problems import Problem
-from fairlead.resolve.selection import proxies_implied, selection, selection_problems
+from fairlead.resolve.selection import everybody_implied, selection, selection_problems
 from fairlead.world import World
 
 
@@ -29,7 +29,7 @@ def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set
     """
     found = set(translation.review_problems(world))
     found.update(routes.problems(world), services.problems(world), unknown_suppressions(world))
-    for proxy in proxies_implied(world):
+    for proxy in everybody_implied(world):
         found.update(selection_problems(world, proxy))
         selected = selection(world, proxy)
         found |= translation.problems(world, selected, proxy.locality)

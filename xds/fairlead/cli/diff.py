@@ -30,7 +30,10 @@ def diff(
     old: Annotated[Path, typer.Argument(help="Folder or file with the objects as they are.")],
     new: Annotated[Path, typer.Argument(help="Folder or file with the objects as they shall be.")],
     proxy: Annotated[
-        str, typer.Option(help="Only for this proxy, NAMESPACE/k=v,...; without: all that the Gateways are meant for.")
+        str,
+        typer.Option(
+            help="Only for this proxy, [sidecar:]NAMESPACE/k=v,...; without: all that Gateways and Sidecars are for."
+        ),
     ] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the proxy that --labels describes.")] = "default",
     labels: Annotated[str, typer.Option(help="Labels of a proxy, k=v,...")] = "",

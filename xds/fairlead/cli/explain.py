@@ -47,7 +47,7 @@ def explain(
     proxy: Annotated[
         str,
         typer.Option(
-            help="At this proxy: NAMESPACE/k=v,... with paths, else its id. Without: at all that take the request."
+            help="At this proxy: [sidecar:]NAMESPACE/k=v,... with paths, else its id. Without: all that take it."
         ),
     ] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the proxy that --labels describes.")] = "default",

@@ -53,7 +53,10 @@ def resources(world: World, proxy: Proxy) -> Iterator[Resource]:
 def render(
     paths: Annotated[list[Path], typer.Argument(help="Folders and files with objects, in YAML or JSON.")],
     proxy: Annotated[
-        str, typer.Option(help="Only for this proxy, NAMESPACE/k=v,...; without: all that the Gateways are meant for.")
+        str,
+        typer.Option(
+            help="Only for this proxy, [sidecar:]NAMESPACE/k=v,...; without: all that Gateways and Sidecars are for."
+        ),
     ] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the proxy that --labels describes.")] = "default",
     labels: Annotated[str, typer.Option(help="Labels of a proxy, k=v,...")] = "",

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from google.protobuf.message import Message
 
-from fairlead._pb.envoy.config.core.v3 import address_pb2, config_source_pb2
+from fairlead._pb.envoy.config.core.v3 import config_source_pb2
 from fairlead._pb.envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from fairlead._pb.envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 from fairlead._pb.envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
@@ -36,11 +36,9 @@ from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resou
 from fairlead.render.http_filters import http_filters
 from fairlead.render.names import HTTP_LOG, TCP_LOG, UNRESOLVED_CLUSTER, cluster_name
 from fairlead.render.routes import route_configuration, virtual_host
-from fairlead.snapshot import types, wire
+from fairlead.snapshot import types
 from fairlead.snapshot.resource import Composition, Resource
 
-_NAME = listener_pb2.Listener.NAME_FIELD_NUMBER
-_ADDRESS = listener_pb2.Listener.ADDRESS_FIELD_NUMBER
 _FILTER_CHAINS = listener_pb2.Listener.FILTER_CHAINS_FIELD_NUMBER
 _FILTER_CHAIN = "type.googleapis.com/envoy.config.listener.v3.FilterChain"
 
@@ -73,16 +71,13 @@ def listener(intent: Listener) -> Resource:
 def bind(unbound: Resource, ip_address: str, name: str = "") -> Resource:
     """The Listener `unbound`, whose address is of an IP, on the same port of another IP address.
 
-    `name`: what it is called there; empty for the same name. What changes is appended to the bytes: of a field that
-    occurs twice the parts are merged, the last one wins.
+    `name`: what it is called there; empty for the same name.
     """
-    other = encode(address_pb2.Address(socket_address=address_pb2.SocketAddress(address=ip_address)))
     assert unbound.composition is not None
-    tail = wire.length_delimited(_ADDRESS, other)
-    if name:
-        tail += wire.length_delimited(_NAME, name.encode())
-    composition = replace(unbound.composition, tail=tail)
-    return Resource.composed(unbound.type_url, name or unbound.name, composition, unbound.origin)
+    own = listener_pb2.Listener.FromString(unbound.composition.head)
+    own.address.socket_address.address = ip_address
+    own.name = name or unbound.name
+    return Resource.composed(unbound.type_url, own.name, replace(unbound.composition, head=encode(own)), unbound.origin)
 
 
 def _listener_filters(intent: Listener) -> list[listener_components_pb2.ListenerFilter]:

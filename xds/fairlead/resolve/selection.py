@@ -10,7 +10,7 @@ from fairlead.resolve import destination_rules
 from fairlead.resolve.dialect import Dialect
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.scope import Labels, Proxy, Role, Selection, Selector
-from fairlead.resolve.sidecar.selection import sidecar_selection
+from fairlead.resolve.sidecar.selection import sidecar_selection, sidecars_implied
 from fairlead.world import ObjectName, World
 
 
@@ -130,6 +130,11 @@ def _ports(world: World, namespace: str, labels: Labels) -> tuple[tuple[int, int
 
 
 # --- Proxies without proxies ------------------------------------------------------------------------------------------
+
+
+def everybody_implied(world: World) -> tuple[Proxy, ...]:
+    """The proxies that Gateways, and those that Sidecars, must be meant for."""
+    return (*proxies_implied(world), *sidecars_implied(world))
 
 
 @derived

@@ -37,15 +37,13 @@ def _asked_for(world: World, labels: Labels) -> Labels:
     return frozenset(label for label in labels if istio.labels(world).get(label) is not None)
 
 
+def imagined(namespace: str, labels: Labels) -> Proxy:
+    """A sidecar that is not there: with an address of its own, and one on the loopback device for its application."""
+    return Proxy(Role.SIDECAR, namespace, labels, bind_address=_EXAMPLE_BIND_ADDRESS, address=_EXAMPLE_ADDRESS)
+
+
 @derived
 def sidecars_implied(world: World) -> tuple[Proxy, ...]:
-    """The sidecars that Sidecars must be meant for, where no proxy is there to ask: one for each set of labels.
-
-    Where they are is made up: an address of their own, and one on the loopback device for their applications.
-    """
-    found = set(scopes.implied(world))
-    proxies = (
-        Proxy(Role.SIDECAR, namespace, labels, bind_address=_EXAMPLE_BIND_ADDRESS, address=_EXAMPLE_ADDRESS)
-        for namespace, labels in found
-    )
+    """The sidecars that Sidecars must be meant for, where no proxy is there to ask: one for each set of labels."""
+    proxies = (imagined(namespace, labels) for namespace, labels in set(scopes.implied(world)))
     return tuple(sorted(proxies, key=lambda proxy: (proxy.namespace, sorted(proxy.labels))))
