@@ -7,7 +7,7 @@ from functools import cache
 from fairlead import translation
 from fairlead.models.base import KubernetesObject
 from fairlead.problems import ObjectKey, Problem
-from fairlead.resolve.scope import Locality, Proxy
+from fairlead.resolve.scope import Locality, Proxy, Role
 from fairlead.resolve.selection import selection
 from fairlead.snapshot import types
 from fairlead.world import ObjectName, World
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from support.expectations import EXAMPLES, NAMES
 from support.worlds import objects, put
 
+SHOP = frozenset({("app", "shop")})
 PROXIES = (
     Proxy(namespace="istio-system", labels=frozenset({("istio", "ingressgateway")}), bind_address="127.0.0.9"),
     Proxy(labels=frozenset({("app", "canary-edge")}), virtual_host_discovery=True),
@@ -23,6 +24,9 @@ PROXIES = (
     Proxy(labels=frozenset({("gateway.networking.k8s.io/gateway-name", "shop")})),
     Proxy(labels=frozenset({("app", "partners")}), virtual_host_discovery=True),
     Proxy(labels=frozenset({("app", "raw"), ("app.kubernetes.io/name", "raw")})),
+    Proxy(Role.SIDECAR, labels=SHOP, bind_address="127.0.0.2", address="10.0.0.1", http_proxy_port=15080),
+    Proxy(Role.SIDECAR, labels=frozenset({("app", "reviews")}), virtual_host_discovery=True),
+    Proxy(Role.SIDECAR, "finance", address="10.0.0.3", locality=Locality("here", "a")),
 )
 CHANGES = (
     ("weight: 90", "weight: 50"),
@@ -30,6 +34,12 @@ CHANGES = (
     ("prefix: /status", "prefix: /"),
     ("number: 443", "number: 444"),
     ("mode: MUTUAL", "mode: SIMPLE"),
+    ("./*", "*/*"),
+    ("app: shop", "app: reviews"),
+    ("name: tcp-ledger", "name: http-ledger"),
+    ("targetPort: 8080", "targetPort: 9080"),
+    ("  gateways:\n  - ", "  gateways:\n  - mesh\n  - "),
+    ("port: 9080", "port: 7000"),
     ("127.0.0.1", "127.0.0.2"),
     ("targetPort: 8443", "targetPort: 9443"),
     ("version: v2", "version: v1"),
@@ -185,6 +195,6 @@ def test_an_endpoint_costs_its_assignments() -> None:
     everything(world)
     text = (EXAMPLES / "canary" / "reviews.yaml").read_text()
     counts = computed_by(world, text.replace("port: 9011", "port: 9999"))
-    assert counts["_endpoint_resource"] <= 2, "of the subset v1, for each locality that asks"
+    assert counts["_endpoint_resource"] <= 4, "of the subset v1 and of the service, for each locality that asks"
     untouched = ("listener_outcomes", "virtual_host_leaves", "cluster_outcomes", "secret_resources")
     assert {name: counts[name] for name in untouched} == dict.fromkeys(untouched, 0)

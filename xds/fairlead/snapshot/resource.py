@@ -25,13 +25,11 @@ class Composition:
     """Number of the repeated field."""
     items: tuple[Resource, ...]
     """Under names of which none occurs twice."""
-    tail: bytes = field(default=b"", repr=False)
-    """What overrides fields of the head."""
 
     @cached_property
     def frame_version(self) -> str:
         """Hash of all but the items."""
-        return content_hash(self.head + self.tail)
+        return content_hash(self.head)
 
     @cached_property
     def by_name(self) -> Mapping[str, Resource]:
@@ -44,7 +42,6 @@ class Composition:
         parts = [self.head]
         for item in self.items:
             parts += (wire.field_prefix(self.item_field, len(item.body)), item.body)
-        parts.append(self.tail)
         return b"".join(parts)
 
 
