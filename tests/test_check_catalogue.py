@@ -3,7 +3,8 @@
 Beside them, below `tests/faulty/sound`, is what comes near a fault and is none.
 
 An input is a small file of its own below `tests/faulty`. What is to be found stands at the line where it is to be
-found, as `# error: code`, `# warning: code` or `# info: code`; several are separated by commas.
+found, as `# error: code`, `# warning: code` or `# info: code`; several are separated by commas. Other places that are
+shown with it have a line that ends in `# see`.
 """
 
 import json
@@ -27,7 +28,7 @@ from support.sarif import SCHEMA
 REFRESH = os.environ.get("FAIRLEAD_REFRESH_GOLDEN") == "1"
 FILES = sorted(FAULTY.glob("*.yaml"))
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-_EXPECTED = re.compile(r"# ((?:error|warning|info): .*)$", re.MULTILINE)
+_EXPECTED = re.compile(r"# ((?:error|warning|info): .*?)(?: # see)?$", re.MULTILINE)
 Found = tuple[int, str, str]
 """Line, severity, code."""
 
@@ -39,6 +40,8 @@ def expected(text: str) -> Counter[Found]:
             for mark in marks.split(", "):
                 severity, _, code = mark.partition(": ")
                 found[number, severity, code] += 1
+        if line.endswith("# see"):
+            found[number, "see", ""] += 1
     return found
 
 
@@ -50,10 +53,12 @@ def problems(text: str, folder: Path) -> list[Problem]:
 
 
 def found(text: str, folder: Path) -> Counter[Found]:
-    return Counter(
-        (problem.position.line if problem.position else 0, problem.severity.value, problem.code)
-        for problem in problems(text, folder)
+    told = problems(text, folder)
+    lines: Counter[Found] = Counter(
+        (problem.position.line if problem.position else 0, problem.severity.value, problem.code) for problem in told
     )
+    others = {(other.position.line if other.position else 0) for problem in told for other in problem.related}
+    return lines + Counter((line, "see", "") for line in others)
 
 
 @pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
@@ -74,7 +79,7 @@ def test_every_input_is_about_something_of_its_own() -> None:
     assert len(FILES) >= 60
     codes = [tuple(sorted(code for _, _, code in expected(file.read_text()))) for file in FILES]
     assert all(codes)
-    assert {code for each in codes for code in each} <= set(ENTRIES)
+    assert {code for each in codes for code in each if code} <= set(ENTRIES)
     assert all(re.fullmatch(r"\d\d\d-[a-z0-9-]+", file.stem) for file in FILES)
     assert len({file.stem[:3] for file in FILES}) == len(FILES)
 

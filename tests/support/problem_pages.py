@@ -57,7 +57,10 @@ def _of_istio() -> str:
 
 
 def _page(subject: Subject, examples: Mapping[str, str]) -> str:
-    parts = [f"{_REFRESH}\n\n# {subject.title}\n\n[All codes](../problems.md)\n"]
+    parts = [
+        f"{_REFRESH}\n\n# {subject.title}\n",
+        "[All codes](../problems.md). Comments in the examples say what is told, and where.\n",
+    ]
     parts += [_section(entry, examples.get(entry.code, "")) for entry in subject.entries]
     return "\n".join(parts)
 

@@ -90,6 +90,7 @@ def _reuse(certified: list[_Certified]) -> Iterator[Problem]:
             exact.setdefault(host, one)
             below.setdefault(host.partition(".")[2], []).append((host, one))
     for one in certified:
+        # A wildcard server has routes of its own for all that it stands for.
         of_others = (
             (host, other)
             for host, other in _hosts_named(one.names, exact, below)

@@ -104,7 +104,7 @@ def _leading_nowhere(world: World, destination: Destination, key: ObjectKey, pat
     view = services.find(world, key.namespace, services.qualify(destination.host, key.namespace))
     if destination.port is None and view is not None and len(view.ports) != 1:
         return []  # the port is that of the request
-    ports = (view.ports[0].number,) if view is not None else (0,)
+    ports = (view.ports[0].number,) if view is not None and view.ports else (0,)
     source = Source(world, Place(Viewer(key.namespace), Labels(), (), ports, tls=False), key)
     reference(destination, source, path)
     return source.problems
