@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import grpc
 
 from fairlead.http2 import frames
-from fairlead.http2.frames import ErrorCode
+from fairlead.http2.frames import ConnectionFault, ErrorCode
 
 if TYPE_CHECKING:
     from fairlead.http2.connection import Http2Connection
@@ -19,7 +19,7 @@ RECEIVED_AHEAD = 1 << 20
 """Bytes that a client may send before they are read (the window of a stream)."""
 
 _TURN = 1 << 18
-"""Bytes of a message after which other calls have their turn."""
+"""Bytes of a message after which other calls of the connection have their turn."""
 
 _PREFIX = frames.MESSAGE_PREFIX.size
 
@@ -74,7 +74,7 @@ class Call:
         """Bytes that have been taken in, and that the client has not been told that it may send again."""
         self._waiter: asyncio.Future[None] | None = None
         self._blocked: asyncio.Future[None] | None = None
-        """There while a write waits until it may go on."""
+        """There while a write waits for the window of the stream."""
         self._headers_sent = False
         self._writing = False
         """A message has been sent in part."""
@@ -106,8 +106,13 @@ class Call:
         return message
 
     def received(self, data: bytes, *, size: int, end: bool) -> None:
-        """Take in what a DATA frame of that size brings; raises `Aborted` when it cannot be taken in."""
+        """Take in what a DATA frame of that size brings; raises `Aborted` when it cannot be taken in.
+
+        Raises `ConnectionFault` when the client sends more than it was told that it may.
+        """
         self._credit += size
+        if self._credit > RECEIVED_AHEAD:
+            raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, "more was sent than the window of a stream allows")
         self.half_closed = end
         partial = self._partial
         if partial or len(data) < _PREFIX or len(data) != _PREFIX + int.from_bytes(data[1:_PREFIX], "big") or data[0]:
@@ -156,7 +161,13 @@ class Call:
             self._headers_sent = True
             headers = frames.frame(frames.HEADERS, frames.END_HEADERS, self.stream, frames.RESPONSE_HEADERS)
         prefix = frames.MESSAGE_PREFIX.pack(0, length)
-        if size <= frames.FRAME_BYTES and size <= self.window and size <= connection.window and not connection.paused:
+        if (
+            size <= frames.FRAME_BYTES
+            and size <= self.window
+            and size <= connection.window
+            and not connection.paused
+            and not connection.turns.locked()
+        ):
             self.window -= size
             connection.window -= size
             head = frames.FRAME_HEADER.pack(size >> 8, size & 0xFF, frames.DATA, 0, self.stream)
@@ -167,25 +178,34 @@ class Call:
         await self._write_in_parts(memoryview(prefix + message))
 
     async def _write_in_parts(self, data: memoryview) -> None:
-        connection, turn = self.connection, _TURN
-        self._writing = True
+        connection = self.connection
         while data and not self.closed:
-            size = min(len(data), self.window, connection.window, frames.FRAME_BYTES)
-            if size <= 0 or connection.paused:
-                await self._until_it_may_go_on()
+            if self.window <= 0:
+                await self._until_its_window_grows()
                 continue
+            async with connection.turns:
+                await connection.room(self)
+                data = self._write_some(data)
+            await asyncio.sleep(0)
+        self._writing = False
+
+    def _write_some(self, data: memoryview) -> memoryview:
+        # One turn; gives what is left.
+        connection, turn = self.connection, _TURN
+        while turn > 0 and not self.closed and not connection.paused:
+            size = min(len(data), self.window, connection.window, frames.FRAME_BYTES)
+            if size <= 0:
+                break
+            self._writing = True
             self.window -= size
             connection.window -= size
             head = frames.FRAME_HEADER.pack(size >> 8, size & 0xFF, frames.DATA, 0, self.stream)
             connection.transport.write(head + data[:size])
             data = data[size:]
             turn -= size
-            if turn <= 0:
-                turn = _TURN
-                await asyncio.sleep(0)
-        self._writing = False
+        return data
 
-    async def _until_it_may_go_on(self) -> None:
+    async def _until_its_window_grows(self) -> None:
         self._blocked = asyncio.get_running_loop().create_future()
         try:
             await self._blocked
@@ -193,7 +213,7 @@ class Call:
             self._blocked = None
 
     def go_on(self) -> None:
-        """A window has grown, or the connection takes more."""
+        """The window may have grown, or the call has ended."""
         if self._blocked is not None and not self._blocked.done():
             self._blocked.set_result(None)
 
@@ -222,5 +242,8 @@ class Call:
     def lost(self) -> None:
         """The client has gone, or has ended the call."""
         self.closed = True
+        self.go_on()  # who writes need not be the task that is cancelled
+        self.connection.go_on()
         if self.task is not None:
             self.task.cancel()
+            self.task = None  # one that is cancelled before it has begun never runs

@@ -1,7 +1,7 @@
 """One HTTP/2 connection of a client: frames in, frames out, and the limits that hold for all its calls.
 
 What a client can make us do costs it as much as us: what we answer waits in a buffer of bounded size, and while that is
-full nothing more is read; calls that it opens only to reset them are counted.
+full nothing more is taken in; what costs us more than the client is counted, and done a little at a time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,20 @@ _RECEIVED_AHEAD = 16 << 20
 """Bytes that a client may send on all its calls before they are read; it is given them again at once."""
 _CALLS = 20_000
 """At once; who lets calls in counts them by other things than connections."""
-_HEADER_BLOCK = 64 << 10
+_HEADER_BLOCK = frames.HEADER_BYTES
 """Bytes of one header block, compressed."""
-_RESETS = 2_000
-"""Calls that a client may reset: to begin with one costs us more than it does the client."""
+_STRAINS = 2_000
+"""What costs us more than the client, before it is too much: calls that are reset, whether the client does it or makes
+us do it, and new initial windows, which concern all calls."""
+_STRAINS_PER_SECOND = 10
+"""So many more as the connection grows old: it may be of a proxy that has others behind it, which come and go."""
+_TURN = 200
+"""Header blocks that are read before others have their turn: 12 bytes of a client may be a new call."""
 _BUFFERED = 256 << 10
 """Bytes that wait to be sent, after which nothing more is written or read."""
+
+_RANGES = {Setting.ENABLE_PUSH: range(2), Setting.MAX_FRAME_SIZE: range(1 << 14, 1 << 24)}
+"""Of settings that say nothing to a server, but must not have other values."""
 
 _GREETING = frames.settings(
     {
@@ -72,11 +80,18 @@ class Http2Connection(asyncio.Protocol):
         self._authenticated: Mapping[str, list[bytes]] | None = None
         self._headers = frames.HeaderReader()
         self._rest = b""
+        """What has come and is not taken in: the beginning of a frame or, while reading pauses, more."""
+        self._blocks = 0
+        """Header blocks in this turn."""
         self._last_stream = 0
-        self._resets = 0
+        self._strains = 0
         self._uncredited = 0
         self._block: tuple[int, int, bytearray] | None = None
         """Stream, flags and beginning of a header block that goes on."""
+        self.turns = asyncio.Lock()
+        """Held by the call whose turn it is to write what cannot be written at once; others that have such come after."""
+        self._room: asyncio.Future[None] | None = None
+        """There while who has the turn waits until more may be written."""
 
     # --- asyncio ---
 
@@ -86,6 +101,7 @@ class Http2Connection(asyncio.Protocol):
         self.peer = _peer(transport)
         ssl_object = transport.get_extra_info("ssl_object")
         if ssl_object is not None and ssl_object.selected_alpn_protocol() != "h2":
+            self._closes()
             self.transport.abort()  # it does not mean to speak HTTP/2
             return
         self.transport.set_write_buffer_limits(_BUFFERED)
@@ -95,9 +111,7 @@ class Http2Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """The client has gone."""
         self._server.connections.discard(self)
-        for call in self.calls.values():
-            call.lost()
-        self.calls.clear()
+        self._closes()
 
     def pause_writing(self) -> None:
         """The client does not take in what it is sent; until it does, we do not take in what it says either."""
@@ -107,21 +121,41 @@ class Http2Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self.paused = False
-        self.transport.resume_reading()
-        self._go_on()
+        self.heard_at, self.pinged_at = self._server.now(), None  # it is there, whether or not it has said so
+        self.go_on()
+        self._read_on()
 
     def eof_received(self) -> None:
-        """The client says no more: the connection is closed."""
+        """The client says no more: the connection closes by itself, when the client has taken in what was written."""
+        self._closes()
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come."""
         self.heard_at, self.pinged_at = self._server.now(), None
+        self._take_in(self._rest + data if self._rest else data)
+
+    def _take_in(self, data: bytes) -> None:
+        if self.closed_at is not None:
+            return  # TLS hands over what it has decrypted before it closes
         try:
-            self._receive(self._rest + data if self._rest else data)
+            self._receive(data)
         except ConnectionFault as fault:
             self._server.broken(self.peer, str(fault))
             self.transport.write(frames.goaway(self._last_stream, fault.code, str(fault)))
             self._close()
+        if self._blocks >= _TURN:
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._blocks = 0
+        if not self.paused:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        self._take_in(self._rest)
+        if not self.paused and self._blocks < _TURN and self.closed_at is None:
+            self.transport.resume_reading()
 
     # --- Frames ---
 
@@ -129,7 +163,7 @@ class Http2Connection(asyncio.Protocol):
         at, end, unpack = 0, len(data), frames.FRAME_HEADER.unpack_from
         if not self.greeted:
             at = self._greet(data)
-        while self.greeted and end - at >= 9:
+        while self.greeted and end - at >= 9 and not self.paused and self._blocks < _TURN:
             upper, lower, kind, flags, stream = unpack(data, at)
             length = upper << 8 | lower
             if length > frames.FRAME_BYTES:
@@ -139,7 +173,7 @@ class Http2Connection(asyncio.Protocol):
                 break
             at = start + length
             self._frame(kind, flags, stream & frames.LARGEST_WINDOW, data[start:at])
-            if self.transport.is_closing():
+            if self.closed_at is not None:
                 return
         self._rest = data[at:]
 
@@ -191,15 +225,20 @@ class Http2Connection(asyncio.Protocol):
             self._end(call, reason)
 
     def _end(self, call: Call, reason: Aborted) -> None:
-        call.finish(reason.code, reason.details)
+        self._strain()
         self._server.broken(self.peer, reason.details)
-        if call.task is not None:
-            call.task.cancel()
+        call.finish(reason.code, reason.details)
+        self._forget(call)
+
+    def _strain(self) -> None:
+        self._strains += 1
+        allowed = _STRAINS + _STRAINS_PER_SECOND * (self._server.now() - self.since)
+        _check(self._strains <= allowed, ErrorCode.ENHANCE_YOUR_CALM, "calls are opened only to be reset, or the like")
 
     def _check_known(self, stream: int) -> None:
         # What comes for a call that has ended was under way. No call has an even number, nor one that is yet to come.
         if stream > self._last_stream or not stream % 2:
-            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, f"a frame for stream {stream}, which is none")
+            raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a frame for a stream that has not been opened")
 
     def _window_update(self, stream: int, payload: bytes) -> None:
         _check(len(payload) == 4, ErrorCode.FRAME_SIZE_ERROR, "a WINDOW_UPDATE is of 4 bytes")
@@ -208,7 +247,7 @@ class Http2Connection(asyncio.Protocol):
             _check(increment > 0, ErrorCode.PROTOCOL_ERROR, "a WINDOW_UPDATE of nothing")
             self.window += increment
             _check(self.window <= frames.LARGEST_WINDOW, ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
-            self._go_on()
+            self.go_on()
             return
         call = self.calls.get(stream)
         if call is None:
@@ -216,13 +255,12 @@ class Http2Connection(asyncio.Protocol):
             return
         call.window += increment
         if not increment or call.window > frames.LARGEST_WINDOW:
-            self.transport.write(frames.reset(stream, ErrorCode.FLOW_CONTROL_ERROR))
+            self._strain()
+            self.transport.write(
+                frames.reset(stream, ErrorCode.FLOW_CONTROL_ERROR if increment else ErrorCode.PROTOCOL_ERROR)
+            )
             self._forget(call)
         else:
-            call.go_on()
-
-    def _go_on(self) -> None:
-        for call in self.calls.values():
             call.go_on()
 
     def _reset(self, stream: int, payload: bytes) -> None:
@@ -230,8 +268,7 @@ class Http2Connection(asyncio.Protocol):
         self._check_known(stream)
         call = self.calls.get(stream)
         if call is not None:
-            self._resets += 1
-            _check(self._resets <= _RESETS, ErrorCode.ENHANCE_YOUR_CALM, "calls are opened to be reset")
+            self._strain()
             self._forget(call)
 
     def _forget(self, call: Call) -> None:
@@ -247,11 +284,18 @@ class Http2Connection(asyncio.Protocol):
         for name, value in struct.iter_unpack(">HL", payload):
             if name == Setting.INITIAL_WINDOW_SIZE:
                 _check(value <= frames.LARGEST_WINDOW, ErrorCode.FLOW_CONTROL_ERROR, "a window is too large")
-                for call in self.calls.values():
-                    call.window += value - self._initial_window
-                self._initial_window = value
-        self._go_on()
+                self._set_initial_window(value)
+            elif name in _RANGES:
+                _check(value in _RANGES[name], ErrorCode.PROTOCOL_ERROR, "SETTINGS of impossible values")
         self.transport.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+
+    def _set_initial_window(self, size: int) -> None:
+        if size != self._initial_window:
+            self._strain()
+            for call in self.calls.values():
+                call.window += size - self._initial_window
+                call.go_on()
+            self._initial_window = size
 
     # --- Calls ---
 
@@ -269,6 +313,7 @@ class Http2Connection(asyncio.Protocol):
         if self._block is None or self._block[0] != stream:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a header block goes on that has not begun")
         _, first_flags, block = self._block
+        _check(len(payload) > 0 or flags & frames.END_HEADERS > 0, ErrorCode.ENHANCE_YOUR_CALM, "empty frames")
         block += payload
         _check(len(block) <= _HEADER_BLOCK, ErrorCode.ENHANCE_YOUR_CALM, "a header block has no end")
         if flags & frames.END_HEADERS:
@@ -276,6 +321,7 @@ class Http2Connection(asyncio.Protocol):
             self._open(stream, first_flags, bytes(block))
 
     def _open(self, stream: int, flags: int, block: bytes) -> None:
+        self._blocks += 1
         headers, end = self._headers.read(block), bool(flags & frames.END_STREAM)
         call = self.calls.get(stream)
         if call is not None:  # trailers of a client, which say nothing in gRPC
@@ -299,7 +345,9 @@ class Http2Connection(asyncio.Protocol):
         block, call.closed = frames.http_error(status), True
         flags = frames.END_HEADERS | frames.END_STREAM
         answer = frames.frame(frames.HEADERS, flags, call.stream, block)
-        self.transport.write(answer + frames.reset(call.stream, ErrorCode.NO_ERROR))
+        if not call.half_closed:
+            answer += frames.reset(call.stream, ErrorCode.NO_ERROR)
+        self.transport.write(answer)
         self.ended(call)
 
     def ended(self, call: Call) -> None:
@@ -309,6 +357,22 @@ class Http2Connection(asyncio.Protocol):
             self.idle_since = self._server.now()
             if self.leaving:
                 self.close()
+
+    # --- Turns to write ---
+
+    async def room(self, call: Call) -> None:
+        """Wait until the connection takes bytes, or the call ends; to be awaited by who has the turn."""
+        while (self.window <= 0 or self.paused) and not call.closed:
+            self._room = asyncio.get_running_loop().create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+
+    def go_on(self) -> None:
+        """Let who waits for room look again."""
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
 
     # --- What the server does ---
 
@@ -329,7 +393,7 @@ class Http2Connection(asyncio.Protocol):
 
     def leave(self) -> None:
         """Tell the client to open new calls on another connection; this one closes when it has none."""
-        if not self.leaving:
+        if not self.leaving and self.closed_at is None:
             self.leaving = True
             self.transport.write(frames.goaway(frames.LARGEST_WINDOW, ErrorCode.NO_ERROR))
             if not self.calls:
@@ -337,16 +401,23 @@ class Http2Connection(asyncio.Protocol):
 
     def close(self, said: str = "") -> None:
         """Close it, whatever is open; what has been written is sent first."""
-        for call in list(self.calls.values()):
-            call.finish(grpc.StatusCode.UNAVAILABLE, said)
-            call.lost()
-        if not self.transport.is_closing():
+        if self.closed_at is None:
+            for call in self.calls.values():
+                call.finish(grpc.StatusCode.UNAVAILABLE, said)
             self.transport.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR, said))
             self._close()
 
     def _close(self) -> None:
-        self.closed_at = self._server.now()
+        self._closes()
         self.transport.close()
+
+    def _closes(self) -> None:
+        # Nothing is to be written any more: uvloop raises then, and asyncio logs.
+        if self.closed_at is None:
+            self.closed_at, self._rest = self._server.now(), b""
+            calls, self.calls = self.calls, {}
+            for call in calls.values():
+                call.lost()
 
 
 def _check(truth: bool, code: ErrorCode, said: str) -> None:

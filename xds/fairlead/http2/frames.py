@@ -98,6 +98,12 @@ def unpadded(payload: bytes, flags: int) -> bytes:
     return payload[1 : len(payload) - payload[0]]
 
 
+_LONGEST_TEXT = 1000
+"""Bytes of a status. It travels percent-encoded, and clients refuse headers of more than 8 KiB."""
+
+_COMMON_BLOCK = 1024
+"""Bytes of a header block that may be the same as those of others, and so is remembered."""
+
 # --- Header blocks ----------------------------------------------------------------------------------------------------
 
 Headers = dict[bytes, bytes]
@@ -128,7 +134,7 @@ RESPONSE_HEADERS = _STATUS_200 + _literal(b"content-type", b"application/grpc")
 
 @lru_cache(maxsize=64)
 def trailers(status: int, said: str) -> bytes:
-    """What comes after the last message."""
+    """What comes after the last message; of a long text the beginning."""
     block = _literal(b"grpc-status", b"%d" % status)
     return block + _literal(b"grpc-message", _percent_encoded(said)) if said else block
 
@@ -140,9 +146,10 @@ def http_error(status: int) -> bytes:
 
 def _percent_encoded(text: str) -> bytes:
     # All but printable ASCII, and the percent sign.
-    return b"".join(
-        b"%c" % byte if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte for byte in text.encode()
-    )
+    data = text.encode(errors="replace")
+    if len(data) > _LONGEST_TEXT:
+        data = data[:_LONGEST_TEXT].decode(errors="ignore").encode()
+    return b"".join(b"%c" % byte if 0x20 <= byte <= 0x7E and byte != 0x25 else b"%%%02X" % byte for byte in data)
 
 
 class HeaderReader:
@@ -158,12 +165,14 @@ class HeaderReader:
         Most connections have one block, the same as others: it is decoded once for all, and its effect on those after
         it made up for when there are any.
         """
-        if self._first is None:
-            self._first = block
-            return _first_block(block)
         if self._decoder is None:
+            if self._first is None and len(block) <= _COMMON_BLOCK:
+                self._first = block
+                return _first_block(block)
             self._decoder = _decoder()
-            _decode(self._decoder, self._first)
+            if self._first is not None:
+                _decode(self._decoder, self._first)
+                self._first = None
         return _decode(self._decoder, block)
 
 

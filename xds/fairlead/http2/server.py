@@ -111,6 +111,7 @@ class GrpcServer:
             handler = self._handlers.get(headers.get(b":path", b""), _unknown)
             call.task = asyncio.create_task(self._run(call, handler, _seconds(headers.get(b"grpc-timeout"))))
             self._tasks.add(call.task)
+            call.task.add_done_callback(self._tasks.discard)  # it may be cancelled before `_run` has begun
 
     async def _run(self, call: Call, handler: Handler, within: float | None) -> None:
         code, details = grpc.StatusCode.OK, ""
@@ -132,9 +133,7 @@ class GrpcServer:
         finally:
             call.finish(code, details)
             call.connection.ended(call)
-            if call.task is not None:
-                self._tasks.discard(call.task)
-                call.task = None  # Python 3.11 never frees a cancelled task that its own frames refer to
+            call.task = None  # Python 3.11 never frees a cancelled task that its own frames refer to
 
     # --- Connections ---
 
@@ -181,6 +180,7 @@ class GrpcServer:
             task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
+        await asyncio.sleep(0)  # uvloop sends what is written at the end of a turn
         for connection in list(self.connections):
             connection.transport.abort()
         if self._looking is not None:

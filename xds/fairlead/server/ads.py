@@ -26,9 +26,6 @@ from fairlead.snapshot import types
 
 log = structlog.get_logger()
 
-_LONGEST_STATUS_TEXT = 1000
-"""Bytes. It travels percent-encoded, and clients refuse headers of more than 8 KiB."""
-
 _SERVICES: Mapping[str, tuple[str, str, str]] = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService": (
         "StreamAggregatedResources",
@@ -154,13 +151,13 @@ class XdsServer:
                 self._admission.refused(connection.peer, error)
                 code = status_of(error)
                 self._hub.counts.refused_stream(code.name.lower())
-                await _abort(call, code, str(error))
+                await call.abort(code, str(error))
             except _ServerStops:
-                await _abort(call, grpc.StatusCode.UNAVAILABLE, "the control plane stops")
+                await call.abort(grpc.StatusCode.UNAVAILABLE, "the control plane stops")
             except Exception:
                 self._hub.counts.internal_errors += 1
                 log.exception("a stream failed", proxy=connection.node.id, peer=connection.peer)
-                await _abort(call, grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
+                await call.abort(grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
 
     def _broken(self, peer: str, what: str) -> None:
         self._admission.refused(peer, ProtocolError(what))
@@ -183,7 +180,3 @@ class XdsServer:
         self._hub.disconnect(connection)
         connection.progress.leave()
         log.info("proxy disconnected", proxy=connection.node.id, peer=connection.peer)
-
-
-async def _abort(call: Call, code: grpc.StatusCode, text: str) -> None:
-    await call.abort(code, text.encode()[:_LONGEST_STATUS_TEXT].decode(errors="ignore"))

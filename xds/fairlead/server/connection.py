@@ -179,9 +179,11 @@ class Connection(ABC):
             self._deadline.cancel()
         writer = self._writer
         if writer is not None:
-            if self._end is not None:
-                await asyncio.wait((writer,), timeout=_LAST_WRITE)
-            writer.cancel()
+            try:
+                if self._end is not None:
+                    await asyncio.wait((writer,), timeout=_LAST_WRITE)
+            finally:  # the client may go meanwhile
+                writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             self._writer = None  # Python 3.11 never frees a cancelled task that its own frames refer to
 

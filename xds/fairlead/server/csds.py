@@ -12,7 +12,7 @@ from fairlead.errors import LimitError
 from fairlead.http2.call import Call
 from fairlead.http2.server import Handler
 from fairlead.protocol.events import SyncState, TypeStatus
-from fairlead.server.admission import Admission, admitted
+from fairlead.server.admission import Admission, admitted, first_request
 from fairlead.server.connection import Connection
 from fairlead.server.identity import Identity
 from fairlead.server.refusals import in_words
@@ -52,8 +52,10 @@ def client_status_handlers(connections: Collection[Connection], admission: Admis
 
     async def answer(call: Call) -> None:
         async with admitted(call, admission) as identity:
-            while (data := await call.read()) is not None:
+            data = await first_request(call.read)
+            while isinstance(data, bytes):
                 await call.write(await _tell(decode_status_request(data), identity, connections))
+                data = await call.read()
 
     return {f"/{CLIENT_STATUS_SERVICE}/{method}": answer for method in ("FetchClientStatus", "StreamClientStatus")}
 

@@ -18,9 +18,10 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio as reflection
 
+from fairlead.errors import LimitError
 from fairlead.http2.call import Call
 from fairlead.http2.server import Handler
-from fairlead.server.admission import Admission, admitted
+from fairlead.server.admission import Admission, admitted, first_request, status_of
 from fairlead.snapshot.descriptors import envoy_pool
 
 _T = TypeVar("_T")
@@ -86,15 +87,20 @@ class _Answers:
 
 
 async def _requests(call: Call, kind: type[_M]) -> AsyncIterator[_M]:
-    while (data := await call.read()) is not None:
+    data = await first_request(call.read)
+    while isinstance(data, bytes):
         try:
             yield kind.FromString(data)
         except DecodeError:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request cannot be decoded as a {kind.__name__}")
+        data = await call.read()
 
 
 async def _only_request(call: Call, kind: type[_M]) -> _M:
-    request = await anext(_requests(call, kind), None)
+    try:
+        request = await anext(_requests(call, kind), None)
+    except LimitError as error:
+        await call.abort(status_of(error), str(error))
     if request is None:
         await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "there is no request")
     return request

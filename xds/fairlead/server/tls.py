@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -19,19 +20,31 @@ def server_context(settings: Settings) -> ssl.SSLContext | None:
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
     files = _Files(settings.tls_certificate, settings.tls_key, settings.client_authorities)
-    first = files.read()
+    files.read()
+    context = _NewestContext(ssl.PROTOCOL_TLS_SERVER)
+    context.files = files
+    return context
 
-    def renew(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+
+class _NewestContext(ssl.SSLContext):
+    """Stands for the newest of contexts when a connection begins.
+
+    To choose it in the handshake would be too late for sessions of TLS 1.2: they are looked up in the context that the
+    handshake began with, and who resumes one shows no certificate to new authorities.
+    """
+
+    files: "_Files"
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        """What the event loops call for a connection."""
         try:
-            connection.context = files.read()
+            context = self.files.read()
         except SettingsError as error:
             log.error(  # noqa: TRY400  # no fault of ours
                 "certificates of the xDS port cannot be renewed; those from before are used", error=str(error)
             )
-            connection.context = files.newest
-
-    first.sni_callback = renew  # it is called for clients that name no server as well
-    return first
+            context = self.files.newest
+        return context.wrap_bio(*args, **options)
 
 
 class _Files:
@@ -52,7 +65,7 @@ class _Files:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.set_alpn_protocols(["h2"])
         # Whoever comes back shows its certificate again: the authorities may be others than before.
-        context.options |= ssl.OP_NO_TICKET
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
         context.num_tickets = 0
         try:
             # The empty password is for keys that are encrypted: OpenSSL would ask for one on the terminal.
