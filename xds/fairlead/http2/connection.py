@@ -89,7 +89,7 @@ class Http2Connection(asyncio.Protocol):
         self._block: tuple[int, int, bytearray] | None = None
         """Stream, flags and beginning of a header block that goes on."""
         self.turns = asyncio.Lock()
-        """Held by the call whose turn it is to write what cannot be written at once; others that have such come after."""
+        """Held by the call whose turn it is to write what cannot be written at once; others that have such wait."""
         self._room: asyncio.Future[None] | None = None
         """There while who has the turn waits until more may be written."""
 
