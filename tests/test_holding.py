@@ -9,7 +9,7 @@ from fairlead._pb.envoy.config.endpoint.v3 import endpoint_pb2
 from fairlead._pb.envoy.config.route.v3 import route_components_pb2, route_pb2
 from fairlead.models.base import KubernetesObject
 from fairlead.problems import ObjectKey, Problem, Severity
-from fairlead.resolve.scope import Locality, Proxy
+from fairlead.resolve.scope import Locality, Proxy, Role
 from fairlead.resolve.selection import selection
 from fairlead.server.groups import Group, GroupKey, Groups
 from fairlead.snapshot import types
@@ -208,6 +208,56 @@ def test_what_a_route_leads_to_is_kept_when_it_goes(gone: tuple[str, ...], back:
     site.tell(*back, endpoints("shop", "v1", "10.0.0.8"))
     assert [site.addresses(TO_V1[0][0], proxy) for proxy in site.proxies] == [{"10.0.0.8"}] * 3
     assert site.problems() == []
+
+
+OUTSIDE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside, namespace: edge}
+spec:
+  hosts: [outside.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: a.example.com, locality: here}, {address: b.example.com, locality: far}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: outside, namespace: edge}
+spec:
+  host: outside.example.com
+  trafficPolicy: {outlierDetection: {consecutive5xxErrors: 1}}
+"""
+
+
+def test_each_locality_keeps_what_it_has() -> None:
+    far = replace(PROXIES[0], locality=FAR)
+    site = Site(EDGE, OUTSIDE, route("host: outside.example.com"), proxies=(*PROXIES, far))
+    before = everything(site)
+    assert bodies(site.tables(PROXIES[0])[types.CLUSTER]) != bodies(site.tables(far)[types.CLUSTER])
+    site.tell(without=(OUTSIDE,))
+    assert everything(site) == before
+    assert len(site.problems()) == 1
+
+
+SIDECAR = Proxy(Role.SIDECAR, "edge", frozenset({("app", "client")}), bind_address="127.0.0.5", address="127.0.0.6")
+
+
+def test_sidecars_hold_as_well() -> None:
+    def to_subset(subset: str) -> str:
+        return virtual_service("shop", to(f"host: shop, subset: {subset}"), hosts="shop", gateways="mesh")
+
+    proxies = (SIDECAR, replace(SIDECAR, virtual_host_discovery=True))
+    site = Site(*WHOLE, to_subset("v1"), proxies=proxies)
+    domain = next(domain for domain in site.hosts(SIDECAR) if "shop" in domain)
+    assert site.leads_to(domain) == TO_V1
+    site.tell(to_subset("v3"))
+    assert site.leads_to(domain) == TO_V1
+    site.tell(without=(subsets("v1"),))
+    assert site.leads_to(domain) == TO_V1
+    assert site.addresses(TO_V1[0][0], SIDECAR) == {"10.0.0.1"}
+    assert {problem.code for problem in site.problems()} == {"held"}
+    site.tell(subsets("v3"))
+    assert site.leads_to(domain) == [[CLUSTER.format("v3", "shop")]] * 2
 
 
 def test_it_goes_when_nothing_needs_it_any_more() -> None:

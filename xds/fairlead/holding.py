@@ -23,6 +23,7 @@ from fairlead.render import clusters as render_clusters
 from fairlead.render import routes as render_routes
 from fairlead.resolve.dialect import VirtualHostKey
 from fairlead.resolve.scope import Locality, Selection
+from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 from fairlead.world import Retained, World
 
@@ -58,7 +59,7 @@ class Holding:
     ) -> None:
         """`before`: of the selection that its first proxies had. `notify` is called when `steps` have work to do."""
         self.held: dict[VirtualHostKey, Held] = {}
-        self.lost: dict[Backend, tuple[Cluster, Resource]] = {}
+        self.lost: dict[Backend, Cluster] = {}
         """What virtual hosts that are held refer to, but the world does not have any more."""
         self.selection = selection
         self._world, self._problems, self._before = world, problems, before
@@ -76,8 +77,8 @@ class Holding:
         """The last state of every cluster that is reachable or needed."""
         self._needed: frozenset[Backend] = frozenset()
         """What virtual hosts that are held refer to."""
-        self._assignments: dict[Backend, dict[Locality, Resource]] = {}
-        """The last endpoints of what is lost."""
+        self._published: dict[Backend, dict[tuple[str, Locality], Resource]] = {}
+        """The last clusters and endpoints of what is lost, by type, as proxies of each locality have them."""
 
     def forget_before(self) -> None:
         """All that comes from the selection before has been published."""
@@ -154,9 +155,7 @@ class Holding:
 
     def _retain(self) -> Iterator[None]:
         """Say what is needed, and bring to the present what depends on it."""
-        credentials = (
-            name for cluster, _ in self.lost.values() for name in translation.credentials_of_cluster(cluster)
-        )
+        credentials = (name for cluster in self.lost.values() for name in translation.credentials_of_cluster(cluster))
         retained = Retained(self._needed, frozenset(credentials))
         if retained != (self._world.retained.get(self.selection) or _NOTHING):
             if retained == _NOTHING:
@@ -175,11 +174,11 @@ class Holding:
         elif last := self._existing.get(backend) or (self._before and self._before._existing.get(backend)):
             self._existing[backend] = last
             if backend not in self.lost:
-                self.lost[backend] = last, render_clusters.cluster(last)
+                self.lost[backend] = last
                 self._touched_backends.add(backend)
         if backend in self.lost and (cluster is not None or backend not in self._needed):
             del self.lost[backend]
-            self._assignments.pop(backend, None)
+            self._published.pop(backend, None)
             self._touched_backends.add(backend)
         self._due_backends.discard(backend)
 
@@ -199,9 +198,14 @@ class Holding:
         instead = {held.replaces: held.leaf for key, held in self.held.items() if key.route_table == table}
         return resource if resource is None or not instead else resource.with_items(instead)
 
-    def cluster(self, backend: Backend, resource: Resource | None, _published: Resource | None) -> Resource | None:
-        """The cluster of a backend; `resource`: what is derived."""
-        return self.lost[backend][1] if resource is None and backend in self.lost else resource
+    def cluster(
+        self, locality: Locality, backend: Backend, resource: Resource | None, published: Resource | None
+    ) -> Resource | None:
+        """The cluster of a backend; `resource`: what is derived, `published`: what proxies of the locality have."""
+        if backend not in self.lost:
+            return resource
+        known = self._note_published(types.CLUSTER, locality, backend, published)
+        return known.get((types.CLUSTER, locality)) or render_clusters.cluster(self.lost[backend])
 
     def endpoints(
         self, locality: Locality, backend: Backend, resource: Resource | None, published: Resource | None
@@ -212,13 +216,20 @@ class Holding:
         """
         if backend not in self.lost:
             return resource
-        known = self._assignments.get(backend)
+        known = self._note_published(types.CLUSTER_LOAD_ASSIGNMENT, locality, backend, published)
+        others = (found for (type_url, _), found in known.items() if type_url == types.CLUSTER_LOAD_ASSIGNMENT)
+        return known.get((types.CLUSTER_LOAD_ASSIGNMENT, locality)) or next(others, None)
+
+    def _note_published(
+        self, type_url: str, locality: Locality, backend: Backend, published: Resource | None
+    ) -> dict[tuple[str, Locality], Resource]:
+        known = self._published.get(backend)
         if known is None:
-            inherited = {} if self._before is None else self._before._assignments.get(backend, {})
-            known = self._assignments[backend] = dict(inherited)
+            inherited = {} if self._before is None else self._before._published.get(backend, {})
+            known = self._published[backend] = dict(inherited)
         if published is not None:
-            known.setdefault(locality, published)
-        return known.get(locality) or next(iter(known.values()), None)
+            known.setdefault((type_url, locality), published)
+        return known
 
 
 _NOTHING = Retained(frozenset(), frozenset())

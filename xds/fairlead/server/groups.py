@@ -161,7 +161,7 @@ class Groups:
         if group is None:
             holding = self._holding(key.selection.shared, before)
             overlays: dict[str, _Overlay] = {
-                types.CLUSTER: holding.cluster,
+                types.CLUSTER: partial(holding.cluster, key.locality),
                 types.CLUSTER_LOAD_ASSIGNMENT: partial(holding.endpoints, key.locality),
                 types.VIRTUAL_HOST: holding.virtual_host,
             }
