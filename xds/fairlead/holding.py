@@ -106,9 +106,9 @@ class Holding:
         while self._due_hosts:
             self._judge(next(iter(self._due_hosts)))
             yield
-        self._needed = frozenset(
-            backend for held in self.held.values() for backend in translation.backends_of_host(held.host)
-        )
+        if self._touched_hosts:
+            held = (held.host for held in self.held.values())
+            self._needed = frozenset(backend for host in held for backend in translation.backends_of_host(host))
         yield from self._retain()
         self._due_backends |= self._cluster_changes.take() | (self._needed - self._existing.keys())
         self._due_backends |= self.lost.keys() - self._needed

@@ -10,8 +10,9 @@ from rich.text import Text
 _PIPE_WIDTH = 400
 """Columns where there is no terminal that would have a width: nothing is cut off."""
 
-OUT = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-ERR = Console(stderr=True, soft_wrap=True, highlight=False)
+# Without emoji, for which `file.yaml:100:1` would be one.
+OUT = Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+ERR = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 USAGE_ERROR = 2
 
