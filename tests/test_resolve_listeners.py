@@ -239,6 +239,15 @@ H2 = ("h2", "http/1.1")
             ),
         ),
         (
+            "mode: ISTIO_MUTUAL",
+            TlsTermination(
+                ("kubernetes://workload-certificate",),
+                ClientCertificates.REQUIRED,
+                Validation("kubernetes://workload-certificate-cacert"),
+                alpn=H2,
+            ),
+        ),
+        (
             "mode: OPTIONAL_MUTUAL, credentialNames: [rsa, ec]",
             TlsTermination(
                 ("kubernetes://rsa", "kubernetes://ec"),
@@ -305,7 +314,6 @@ def test_tls_that_ends_at_the_gateway(settings: str, expected: TlsTermination) -
 @pytest.mark.parametrize(
     ("settings", "path", "word"),
     [
-        ("mode: ISTIO_MUTUAL", "mode", "ISTIO_MUTUAL"),
         ("mode: AUTO_PASSTHROUGH", "mode", "AUTO_PASSTHROUGH"),
         ("mode: SIMPLE, credentialName: 'sds://x'", None, "sds://"),
     ],

@@ -374,7 +374,7 @@ def _of_policy(policy: Policy, protocol: UpstreamProtocol) -> Iterator[Problem]:
 def _of_load_balancer(located: Located[models.LoadBalancerSettings], *, detects: bool) -> Iterator[Problem]:
     settings = located.value
     if settings.simple is models.SimpleLB.PASSTHROUGH:
-        message = "PASSTHROUGH has no effect: a gateway does not know where its clients wanted to connect to"
+        message = "PASSTHROUGH has no effect: without captured connections it is not known where clients wanted to go"
         yield located.warning("unsupported-value", message, "simple", hint="use LEAST_REQUEST, which is used instead")
     warmups = {"warmup": settings.warmup, "warmupDurationSecs": settings.warmup_duration_secs}
     if settings.consistent_hash is not None or _algorithm(settings) is LoadBalancing.RANDOM:

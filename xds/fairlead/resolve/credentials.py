@@ -38,6 +38,8 @@ ABOUT_REFERENCES = frozenset({"unknown-credential", "credential-not-permitted", 
 _AUTHORITIES_SUFFIX = "-cacert"
 _SECRET, _GATEWAY_SECRET, _CONFIG_MAP = "kubernetes", "kubernetes-gateway", "configmap"
 _KEY_PAIR_FILES, _AUTHORITIES_FILES = "file-cert:", "file-root:"
+WORKLOAD_CERTIFICATE = "workload-certificate"
+"""The Secret in the namespace of proxies with the certificate that tells who they are, and the CA's of the mesh."""
 _RESTRICTED_PREFIXES = ("istio", "prometheus")
 _RESTRICTED_DATA = "token"
 

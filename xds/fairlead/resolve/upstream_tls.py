@@ -19,8 +19,6 @@ _SYSTEM = "system"
 """Value of `caCertificates` that means the CA certificates of the proxy's host."""
 _HTTP2_ALPN = "h2"
 _MESH_ALPN = "istio"
-WORKLOAD_CERTIFICATE = "workload-certificate"
-"""The Secret in the namespace of proxies with the certificate that tells who they are, and the CA's of the mesh."""
 
 
 def is_originated(tls: Located[ClientTLSSettings] | None) -> bool:
@@ -30,7 +28,7 @@ def is_originated(tls: Located[ClientTLSSettings] | None) -> bool:
 
 @derived
 def _has_workload_certificate(world: World, namespace: str) -> bool:
-    return world.objects(Secret).get(ObjectName(namespace, WORKLOAD_CERTIFICATE)) is not None
+    return world.objects(Secret).get(ObjectName(namespace, credentials.WORKLOAD_CERTIFICATE)) is not None
 
 
 def originate(
@@ -96,16 +94,16 @@ def _within_mesh(
     """TLS between workloads, with the server name and protocols by which Istio's proxies know it."""
     return TlsOrigination(
         server_name=settings.sni or f"outbound_.{backend.port}_.{backend.subset}_.{backend.host}",
-        credential=credentials.resource_name(WORKLOAD_CERTIFICATE),
+        credential=credentials.resource_name(credentials.WORKLOAD_CERTIFICATE),
         validation=Validation(
-            authorities=credentials.authorities_name(WORKLOAD_CERTIFICATE), subject_alternative_names=names
+            authorities=credentials.authorities_name(credentials.WORKLOAD_CERTIFICATE), subject_alternative_names=names
         ),
         alpn=(_MESH_ALPN, _HTTP2_ALPN) if protocol is UpstreamProtocol.HTTP2 else (_MESH_ALPN,),
     )
 
 
 def _unavailable(tls: Located[ClientTLSSettings], viewer: Viewer) -> Problem:
-    secret = f"{viewer.namespace}/{WORKLOAD_CERTIFICATE}"
+    secret = f"{viewer.namespace}/{credentials.WORKLOAD_CERTIFICATE}"
     return error(
         "no-workload-certificates",
         f"requests are sent in plaintext: mode ISTIO_MUTUAL needs the Secret {secret}, which there is not",

@@ -126,6 +126,7 @@ class LoadBalancerSettings(Model, frozen=True, kw_only=True):
     """Load balancing: at most one of `simple` and `consistent_hash`."""
 
     simple: SimpleLB | None = None
+    """Absent for LEAST_REQUEST, which is also used, and reported, for PASSTHROUGH."""
     consistent_hash: ConsistentHashLB | None = None
     locality_lb_setting: LocalityLoadBalancerSetting | None = None
     zone_aware_lb_setting: ZoneAwareLoadBalancerSetting | None = None
@@ -242,6 +243,7 @@ class ClientTLSSettings(Model, frozen=True, kw_only=True):
     """TLS with a service; certificates come from `credential_name` or from files of the proxy."""
 
     mode: ClientTLSMode = ClientTLSMode.DISABLE
+    """ISTIO_MUTUAL is by the Secret `workload-certificate` of the proxies' namespace; without one, plaintext."""
     client_certificate: str = ""
     """A file of the proxy, for MUTUAL."""
     private_key: str = ""

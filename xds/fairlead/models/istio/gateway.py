@@ -70,6 +70,7 @@ class ServerTLSSettings(Model, frozen=True, kw_only=True):
     https_redirect: bool = False
     """Plain HTTP servers only: answer 301 to https."""
     mode: ServerTLSMode = ServerTLSMode.PASSTHROUGH
+    """ISTIO_MUTUAL is by the Secret `workload-certificate`; AUTO_PASSTHROUGH is reported, the server not served."""
     server_certificate: str = ""
     """A file of the proxy, which reads it anew when it is replaced."""
     private_key: str = ""

@@ -54,6 +54,7 @@ class ServiceEntrySpec(Model, frozen=True, kw_only=True):
     location: Location = Location.MESH_EXTERNAL
     """Without effect: it decides about automatic mutual TLS, which there is none of."""
     resolution: Resolution = Resolution.NONE
+    """NONE is reported: only endpoints that are listed are used. So is DYNAMIC_DNS: the host is not reached."""
     endpoints: tuple[WorkloadEntrySpec, ...] = ()
     workload_selector: WorkloadSelector | None = None
     """Of WorkloadEntries and pods in the same namespace."""

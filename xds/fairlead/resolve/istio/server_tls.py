@@ -12,8 +12,9 @@ CLIENT_CERTIFICATES = {
     ServerTLSMode.SIMPLE: ClientCertificates.NOT_REQUESTED,
     ServerTLSMode.OPTIONAL_MUTUAL: ClientCertificates.OPTIONAL,
     ServerTLSMode.MUTUAL: ClientCertificates.REQUIRED,
+    ServerTLSMode.ISTIO_MUTUAL: ClientCertificates.REQUIRED,
 }
-"""The modes that terminate TLS with certificates from Secrets."""
+"""The modes that terminate TLS."""
 
 _VERSIONS = {
     TLSProtocol.TLS_AUTO: None,
@@ -90,7 +91,9 @@ def _not_served(code: str, why: str, key: ObjectKey, path: FieldPath, hint: str)
 
 def _key_pairs(tls: ServerTLSSettings) -> Iterator[str]:
     """Names of the credentials that are presented."""
-    if names := tls.credential_names or ((tls.credential_name,) if tls.credential_name else ()):
+    if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
+        yield credentials.resource_name(credentials.WORKLOAD_CERTIFICATE)
+    elif names := tls.credential_names or ((tls.credential_name,) if tls.credential_name else ()):
         yield from map(credentials.resource_name, names)
     elif tls.server_certificate:
         yield credentials.key_pair_files_name(tls.server_certificate, tls.private_key)
@@ -100,6 +103,8 @@ def _key_pairs(tls: ServerTLSSettings) -> Iterator[str]:
 
 def _authorities(tls: ServerTLSSettings) -> str:
     """Name of the credential that clients' certificates are verified with."""
+    if tls.mode is ServerTLSMode.ISTIO_MUTUAL:
+        return credentials.authorities_name(credentials.WORKLOAD_CERTIFICATE)
     from_secrets = (tls.ca_cert_credential_name, *tls.credential_names, tls.credential_name)
     if name := next(filter(None, from_secrets), ""):
         return credentials.authorities_name(name)
