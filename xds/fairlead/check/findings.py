@@ -28,14 +28,18 @@ def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set
     A certificate that ends within `soon` is one of them.
     """
     found = set(translation.review_problems(world))
-    found.update(routes.problems(world), services.problems(world), unknown_suppressions(world))
+    advice = {*routes.problems(world), *services.problems(world), *unknown_suppressions(world)}
     for proxy in everybody_implied(world):
         found.update(selection_problems(world, proxy))
         selected = selection(world, proxy)
         found |= translation.problems(world, selected, proxy.locality)
-        found.update(hosts.problems(world, selected), exposure.problems(world, proxy, selected))
-        found.update(routes.shadows(world, selected))
-    return found | expiring_certificates(world, now, soon)
+        advice.update(hosts.problems(world, selected), exposure.problems(world, proxy, selected))
+        advice.update(routes.shadows(world, selected))
+    advice |= expiring_certificates(world, now, soon)
+    # What is also told of proxies is told in their words.
+    told = {(problem.code, problem.key, problem.path) for problem in found}
+    told |= {("missing-addresses", key, path) for code, key, path in told if code == "server-conflict"}
+    return found | {problem for problem in advice if (problem.code, problem.key, problem.path) not in told}
 
 
 def expiring_certificates(world: World, now: datetime, soon: timedelta) -> set[Problem]:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from fairlead.check.services import is_known
 from fairlead.models.istio.virtual_service import HTTPRoute, VirtualService
 from fairlead.problems import Problem, Related, Severity, warning
-from fairlead.resolve.istio.references import is_for_sidecars_only, virtual_service_key
-from fairlead.resolve.istio.virtual_services import bindings, hosts_of, virtual_hosts
+from fairlead.resolve import services
+from fairlead.resolve.istio.references import MESH, is_for_sidecars_only, virtual_service_key
+from fairlead.resolve.istio.virtual_services import bindings, hosts_of, precedence, virtual_hosts
 from fairlead.resolve.mesh import retry_policy
 from fairlead.resolve.scope import Selection
 from fairlead.validation.istio import reachability
@@ -19,6 +20,7 @@ _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 
 def problems(world: World) -> Iterator[Problem]:
     """What is wrong with VirtualServices, whatever the proxy."""
+    yield from _of_one_host_for_sidecars(world)
     found = world.objects(VirtualService)
     for name in found.keys():  # noqa: SIM118  # no dict
         virtual_service = found.get(name)
@@ -40,6 +42,33 @@ def _unbound(world: World, virtual_service: VirtualService) -> Iterator[Problem]
             message = f"it names no Gateway, and {host} is no service, so that nobody is routed by it"
             hint = "name a Gateway in spec.gateways, or add a Service or ServiceEntry for the host"
             yield warning("no-gateway", message, key=key, path=("spec", "hosts", index), hint=hint)
+
+
+def _of_one_host_for_sidecars(world: World) -> Iterator[Problem]:
+    """VirtualServices for the same host, which sidecars do not merge, unlike gateways."""
+    by_host: dict[str, list[VirtualService]] = {}
+    for obj in world:
+        if isinstance(obj, VirtualService) and (not obj.spec.gateways or MESH in obj.spec.gateways):
+            for host in hosts_of(obj):
+                by_host.setdefault(host, []).append(obj)
+    for host, found in by_host.items():
+        if len(found) > 1:
+            view = services.find(world, found[0].metadata.namespace, host)
+            viewer = view.namespace if view is not None else found[0].metadata.namespace
+            orders = [(order, each) for each in found if (order := precedence(world, each, viewer)) is not None]
+            orders.sort(key=lambda item: item[0])
+            yield from (_duplicate(host, other, orders[0][1]) for _, other in orders[1:])
+
+
+def _duplicate(host: str, virtual_service: VirtualService, first: VirtualService) -> Problem:
+    return warning(
+        "duplicate-host",
+        f"sidecars do not use it for {host}, since {first.key} comes first; on the mesh they are not merged",
+        key=virtual_service.key,
+        path=("spec", "hosts"),
+        hint="write the routes of both into one VirtualService",
+        related=(Related("this one is used", first.key),),
+    )
 
 
 def _retried(virtual_service: VirtualService, route: HTTPRoute, index: int) -> Iterator[Problem]:

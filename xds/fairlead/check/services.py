@@ -57,7 +57,7 @@ def _shared_ports(world: World) -> Iterator[Problem]:
     for entry in sorted(found, key=services.age):
         if entry.spec.addresses:
             continue
-        for index, port in enumerate(entry.spec.ports):
+        for port in entry.spec.ports:
             if port.protocol.upper() not in _TCP:
                 continue
             other = first.setdefault(port.number, entry)
@@ -66,7 +66,7 @@ def _shared_ports(world: World) -> Iterator[Problem]:
                     "missing-addresses",
                     f"TCP connections to port {port.number} go to {other.key}, which has no addresses either",
                     key=entry.key,
-                    path=("spec", "ports", index),
+                    path=("spec", "ports"),
                     hint="give both addresses, or other ports",
                     related=(Related("this one has the port", other.key, ("spec", "ports")),),
                 )

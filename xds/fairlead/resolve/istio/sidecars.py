@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fairlead.derive import Input, derived_map
 from fairlead.models.istio.sidecar import CaptureMode, OutboundTrafficMode, Sidecar
-from fairlead.problems import Problem, warning
+from fairlead.problems import Problem, Related, warning
 from fairlead.resolve import mesh
 from fairlead.resolve.sidecar.scopes import HTTP_PROXY, labels_of, ranked
 from fairlead.world import ObjectName, World
@@ -33,7 +33,8 @@ def _of_others(world: World, sidecar: Sidecar) -> Iterator[Problem]:
     if first.key != sidecar.key:
         message = f"the Sidecar has no effect, since {first.key} for the same workloads comes first"
         hint = "write both into one, or give them other selectors"
-        yield warning("rule-without-effect", message, key=sidecar.key, path=("spec",), hint=hint)
+        related = (Related("this one holds", first.key),)
+        yield warning("rule-without-effect", message, key=sidecar.key, path=("spec",), hint=hint, related=related)
 
 
 def _of_listeners(sidecar: Sidecar) -> Iterator[Problem]:
