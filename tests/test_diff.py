@@ -28,6 +28,8 @@ WEB, OTHER = service("web", 80, 9001), service("other", 80, 9002)
 EDGE = FRONT + "---" + gateway(http_server())
 SECURE = FRONT + "---" + gateway(http_server(), https_server("a.test", "a", "https-a"))
 TO_WEB = route("web", "web.test", "web")
+BEFORE = gateway(https_server("c.test", "c", "https-c").replace("443", "80"), name="before")
+BEFORE += f"---{secret('c', issued('c', 'c.test'))}"
 LIMIT, REDIRECT = "connectionPool: {tcp: {maxConnections: 7}}", "http: [{redirect: {authority: b.test}}]"
 PAIR, LATER = issued("a", "a.test"), issued("a", "a.test", "b.test")
 
@@ -108,6 +110,17 @@ def differing(tmp_path: Path, old: list[str], new: list[str], *arguments: str) -
              "  changed lds 0.0.0.0_8443",
              "    filter_chains[https.443.https-a.edge.default].transport_socket.typed_config.common_tls_context."],
             id="one filter chain",
+        ),
+        pytest.param(
+            [EDGE, WEB, TO_WEB], [EDGE, WEB, TO_WEB, BEFORE, route("c", "c.test", "web")],
+            ["  listener 0.0.0.0_8080 drains all its connections: listener_filters", "  added sds kubernetes://c",
+             "    filter_chains[https.80.https-c.before.default]: + "],
+            id="the first TLS on a port",
+        ),
+        pytest.param(
+            [SECURE, secret("a", PAIR)], [EDGE, secret("a", PAIR)],
+            ["  listener 0.0.0.0_8443 drains all its connections: it is removed", "  removed lds 0.0.0.0_8443"],
+            id="a listener goes",
         ),
         pytest.param(
             [EDGE, WEB, TO_WEB], [EDGE, WEB, TO_WEB, gateway(http_server(), name="second", selector="app: second")],

@@ -129,6 +129,15 @@ def test_filter_chain_matches(intent: FilterChain, expected: dict[str, Any] | No
     assert chain(intent).get("filter_chain_match") == expected
 
 
+def test_a_chain_names_its_virtual_service_unless_it_comes_from_a_gateway() -> None:
+    route = ObjectKey("networking.istio.io", "VirtualService", "shop", "shop")
+    path = "/apis/networking.istio.io/v1/namespaces/shop/virtual-service/shop"
+    found = chain(FilterChain("c", (), None, HTTP, (route,)))
+    assert found["metadata"] == {"filter_metadata": {"istio": {"config": path}}}
+    for origin in ((), GATEWAY, (*GATEWAY, route)):
+        assert "metadata" not in chain(FilterChain("c", (), None, HTTP, origin))
+
+
 def filter_of(name: str, **configuration: Any) -> dict[str, Any]:
     kind = {
         "grpc_web": "grpc_web.v3.GrpcWeb",

@@ -405,6 +405,7 @@ FROM_HTTP_ROUTE = "/apis/gateway.networking.k8s.io/v1/namespaces/a/http-route/b"
         ((), None),
         (SHOP, OF_SHOP),
         ((*SHOP, DELEGATE), OF_SHOP),
+        ((ObjectKey("", "Service", "shop", "shop"),), None),
         ((HTTP_ROUTE,), {"filter_metadata": {"istio": {"config": FROM_HTTP_ROUTE}}}),
     ],
 )

@@ -34,10 +34,13 @@ from fairlead.intent import (
 from fairlead.render import access_logs, tls
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, write_address, write_duration
 from fairlead.render.http_filters import http_filters
+from fairlead.render.metadata import made_of
 from fairlead.render.names import HTTP_LOG, TCP_LOG, UNRESOLVED_CLUSTER, cluster_name
 from fairlead.render.routes import route_configuration, virtual_host
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Composition, Resource
+
+_VIRTUAL_SERVICE = "VirtualService"
 
 _FILTER_CHAINS = listener_pb2.Listener.FILTER_CHAINS_FIELD_NUMBER
 _FILTER_CHAIN = "type.googleapis.com/envoy.config.listener.v3.FilterChain"
@@ -101,6 +104,9 @@ def _listener_filter(name: str, configuration: Message) -> listener_components_p
 def filter_chain(chain: FilterChain) -> Resource:
     """A FilterChain, to be put into a Listener."""
     message = listener_components_pb2.FilterChain(name=chain.name, filters=[_network_filter(chain.connections)])
+    if chain.origin and chain.origin[0].kind == _VIRTUAL_SERVICE:
+        # As Istio has it: at sidecars. Those of gateways come from their Gateways, and are not to change with routes.
+        message.metadata.CopyFrom(made_of(chain.origin[0]))
     if chain.server_names or _takes_only_tls(chain):
         # That it is TLS is said, so that a chain for all names does not collide with one for plain text.
         message.filter_chain_match.CopyFrom(

@@ -24,7 +24,7 @@ from fairlead.intent import (
 from fairlead.render import actions, matches
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, share, whole_seconds
 from fairlead.render.headers import write_headers
-from fairlead.render.metadata import made_of
+from fairlead.render.metadata import is_route, made_of
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
 from fairlead.snapshot import types, wire
 from fairlead.snapshot.resource import Composition, Resource
@@ -95,7 +95,7 @@ def virtual_host_resource(route_table: str, host: Resource) -> Resource:
 def write_route(message: route_components_pb2.Route, entry: Route) -> None:
     """Which requests a route takes, and what is done with them."""
     message.name = entry.name
-    if entry.origin:
+    if is_route(entry.origin):
         message.metadata.CopyFrom(made_of(entry.origin[0]))
     message.stat_prefix = entry.stat_prefix
     matches.write_match(message.match, entry.match)
