@@ -271,7 +271,8 @@ def test_bytes_have_no_host_to_match() -> None:
         ("tls: {mode: SIMPLE, sni: x, caCertificates: system}", ""),
         ("tls: {mode: MUTUAL, clientCertificate: /c.pem, privateKey: /k.pem}", ""),
         ("tls: {mode: ISTIO_MUTUAL}", "no-workload-certificates tls.mode"),
-        ("{tunnel: {targetHost: a, targetPort: 1}, retryBudget: {percent: 10}}", ""),
+        ("retryBudget: {percent: 10}", ""),
+        ("tunnel: {targetHost: a, targetPort: 1}", "no-effect tunnel"),
         ("connectionPool: {http: {http1MaxPendingRequests: 1}}", ""),
     ],
 )
@@ -286,11 +287,22 @@ def test_what_is_not_translated_is_told_where_it_is_written(policy: str, expecte
 
 
 def test_settings_of_http_have_no_effect_on_bytes() -> None:
-    pool = {"connectionPool": {"http": {"useClientProtocol": True, "h2UpgradePolicy": "UPGRADE"}}}
-    assert told(world(service(port_name="tcp"), rule(pool))) == [
+    policy = {
+        "connectionPool": {"http": {"useClientProtocol": True, "h2UpgradePolicy": "UPGRADE"}},
+        "loadBalancer": {"consistentHash": {"httpHeaderName": "x-user"}},
+        "outlierDetection": {"outlierDetectionHttpErrorCodes": [429]},
+    }
+    assert told(world(service(port_name="tcp"), rule(policy))) == [
         "warning no-effect spec.trafficPolicy.connectionPool.http.useClientProtocol",
         "warning no-effect spec.trafficPolicy.connectionPool.http.h2UpgradePolicy",
+        "warning no-effect spec.trafficPolicy.loadBalancer.consistentHash",
+        "warning no-effect spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes",
     ]
+    bytes_too = {
+        "loadBalancer": {"consistentHash": {"useSourceIp": True}},
+        "tunnel": {"targetHost": "a", "targetPort": 1},
+    }
+    assert told(world(service(port_name="tcp"), rule(bytes_too))) == []
 
 
 def test_the_path_leads_to_the_subset_and_port_at_fault() -> None:

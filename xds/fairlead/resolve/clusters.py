@@ -369,6 +369,24 @@ def _of_policy(policy: Policy, protocol: UpstreamProtocol) -> Iterator[Problem]:
         yield from _of_connection_pool(policy.connection_pool, protocol)
     if policy.outlier_detection is not None:
         yield from _of_outlier_detection(policy.outlier_detection)
+    if protocol is UpstreamProtocol.TCP:
+        yield from _of_requests(policy)
+    elif policy.tunnel is not None:
+        message = "tunnel has no effect on requests: only connections of tls and tcp routes go through it"
+        yield policy.tunnel.warning("no-effect", message)
+
+
+def _of_requests(policy: Policy) -> Iterator[Problem]:
+    """What needs requests, where there are only bytes."""
+    hint = "name the port http, or http2"
+    consistent = None if policy.load_balancer is None else policy.load_balancer.value.consistent_hash
+    if policy.load_balancer is not None and consistent is not None and not consistent.use_source_ip:
+        message = "endpoints are chosen at random: a port that is not HTTP has no requests to hash"
+        yield policy.load_balancer.warning("no-effect", message, "consistentHash", hint=f"set useSourceIp, or {hint}")
+    if policy.outlier_detection is not None and policy.outlier_detection.value.outlier_detection_http_error_codes:
+        name = "outlierDetectionHttpErrorCodes"
+        message = f"{name} has no effect: a port that is not HTTP has no status codes"
+        yield policy.outlier_detection.warning("no-effect", message, name, hint=hint)
 
 
 def _of_load_balancer(located: Located[models.LoadBalancerSettings], *, detects: bool) -> Iterator[Problem]:
