@@ -1,7 +1,10 @@
 """The command line as people and scripts meet it: a process, its exit code, what it writes where."""
 
 import base64
+import contextlib
 import json
+import os
+import pty
 import re
 import socket
 import subprocess
@@ -238,6 +241,22 @@ def test_check_leaves_out_what_is_suppressed(faulty: Path) -> None:
     refused = fairlead("check", str(faulty), "--suppress", "invalid-regexp")
     assert refused.exit_code == 2
     assert "there is no problem code 'invalid-regexp'" in " ".join(refused.stderr.split())
+
+
+def test_check_is_in_colour_on_a_terminal_only(faulty: Path) -> None:
+    command = [sys.executable, "-m", "fairlead", "check", str(faulty)]
+    terminal, side = pty.openpty()
+    environment = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "CI")}
+    with os.fdopen(terminal, "rb") as screen:
+        ended = subprocess.run(command, stdout=side, env={**environment, "TERM": "xterm-256color"}, check=False)
+        os.close(side)
+        shown = b""
+        with contextlib.suppress(OSError):  # how the end of a terminal's output is told
+            while part := screen.read1(65536):
+                shown += part
+    assert ended.returncode == 1
+    assert b"\x1b[1;31merror[invalid-regex]\x1b[0m" in shown
+    assert b"\x1b" not in subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout
 
 
 def test_check_shows_notes_on_request() -> None:

@@ -1,6 +1,6 @@
 """All that is wrong with the objects of a world, for the proxies that its Gateways and Sidecars are meant for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from fairlead import translation
@@ -16,8 +16,9 @@ from fairlead.certificates import (
 )
 from fairlead.check import exposure, hosts, routes, services
 from fairlead.check.suppression import unknown_suppressions
-from fairlead.models.core import Secret
-from fairlead.problems import Problem
+from fairlead.models.asm import ASMCredential
+from fairlead.models.core import ConfigMap, Secret
+from fairlead.problems import FieldPath, ObjectKey, Problem
 from fairlead.resolve.selection import everybody_implied, selection, selection_problems
 from fairlead.world import World
 
@@ -43,18 +44,29 @@ def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set
 
 
 def expiring_certificates(world: World, now: datetime, soon: timedelta) -> set[Problem]:
-    """Certificates in Secrets that are not valid at that time, or will not be for long."""
+    """Certificates that are not valid at that time, or will not be for long."""
     found: set[Problem] = set()
-    secrets = world.objects(Secret)
-    for name in secrets.keys():  # noqa: SIM118  # no dict
-        secret = secrets.get(name)
-        if secret is not None:
-            path = ("stringData",) if secret.string_data else ("data",)
-            pair, _ = read_key_pair(secret.values, secret.key, path)
-            bundle, _ = read_trust_bundle(secret.values, secret.key, path)
-            for details in _dated(pair, bundle):
-                found.update(validity_problems(details, secret.key, path, now, soon))
+    for key, data, path, authorities in _holders(world):
+        pair, _ = read_key_pair(data, key, path)
+        bundle, _ = read_trust_bundle(data, key, path, authorities)
+        for details in _dated(pair, bundle):
+            found.update(validity_problems(details, key, path, now, soon))
     return found
+
+
+def _holders(world: World) -> Iterator[tuple[ObjectKey, Mapping[str, bytes], FieldPath, tuple[str, ...]]]:
+    """Objects that hold certificates: their data and its path, and the entries that are CA certificates."""
+    for obj in world:
+        match obj:
+            case Secret():
+                yield obj.key, obj.values, ("stringData",) if obj.string_data else ("data",), ("cacert", "ca.crt")
+            case ConfigMap():
+                data = {name: text.encode() for name, text in obj.data.items()}
+                yield obj.key, data, ("data",), ("cacert", "ca.crt")
+            case ASMCredential():
+                spec = obj.spec
+                data = {"cert": bytes(spec.cert), "key": bytes(spec.key), "caCert": bytes(spec.ca_cert)}
+                yield obj.key, data, ("spec",), ("caCert",)
 
 
 def _dated(pair: KeyPair | None, bundle: TrustBundle | None) -> Iterator[CertificateDetails | RevocationDetails]:
