@@ -13,6 +13,7 @@ from e2e.objects import (
     http_server,
     https_server,
     issued,
+    resource,
     route,
     secret,
     service,
@@ -181,6 +182,31 @@ def test_one_proxy_only(tmp_path: Path) -> None:
     _, output = differing(tmp_path, [EDGE], [second], "--labels", "app=second")
     assert "proxy default/app=second" in output
     assert "istio-system" not in output
+
+
+def test_sidecars(tmp_path: Path) -> None:
+    both = [service("reviews", 9080, 9061), service("ratings", 9080, 9062)]
+    text = "hosts: [reviews]\nhttp: [{route: [{destination: {host: %s}}]}]"
+    old, new = ([*both, resource("networking.istio.io/v1", "VirtualService", "reviews", text % to)]
+                for to in ("reviews", "ratings"))  # fmt: skip
+    code, output = differing(tmp_path, old, new, "--proxy", "sidecar:default/app=shop")
+    assert code == 1
+    lines = (
+        "proxy sidecar:default/app=shop",
+        "  GET http://reviews:9080/ at 127.0.0.2, and 1 more like it",
+        "    - goes to reviews.default.svc.cluster.local:9080",
+        "    + goes to ratings.default.svc.cluster.local:9080",
+        "  no connection of clients is drained",
+        "  changed rds 9080",
+    )
+    assert [line for line in lines if line not in output.splitlines()] == [], output
+
+
+def test_without_proxies(tmp_path: Path) -> None:
+    (tmp_path / "web.yaml").write_text(WEB)
+    result = CliRunner().invoke(app, ["diff", str(tmp_path), str(tmp_path)])
+    assert (result.exit_code, result.stdout) == (0, "no difference\n")
+    assert "name one with --proxy" in result.stderr
 
 
 def test_folders_that_do_not_exist(tmp_path: Path) -> None:

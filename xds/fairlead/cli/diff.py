@@ -9,7 +9,7 @@ import typer
 
 from fairlead.check.suppression import unsuppressed
 from fairlead.cli.offline import all_problems, load
-from fairlead.cli.output import OUT
+from fairlead.cli.output import ERR, OUT
 from fairlead.cli.proxies import chosen, name_of
 from fairlead.cli.render import resources
 from fairlead.comparison import Difference, as_text, compare
@@ -49,6 +49,8 @@ def diff(
     """  # noqa: D301  # \b keeps typer from filling the lines
     (before, old_reading), (after, new_reading) = load([old]), load([new])
     proxies = dict.fromkeys(each for world in (before, after) for each in chosen(world, proxy, namespace, labels))
+    if not proxies:
+        ERR.print("no Gateway and no Sidecar tells of a proxy; name one with --proxy", markup=False)
     differences = [compare(name_of(each), resources(before, each), resources(after, each)) for each in proxies]
     was, will = _problems(before, old_reading), _problems(after, new_reading)
     found = Difference(

@@ -83,7 +83,11 @@ def explain(
     except (AdminError, SettingsError) as error:
         fail(str(error))
     if not found:
-        fail("no Gateway selects a proxy" if paths else "no proxy is connected; give the paths of objects instead")
+        fail(
+            "no Gateway and no Sidecar tells of a proxy; name one with --proxy"
+            if paths
+            else "no proxy is connected; give the paths of objects instead"
+        )
     if output is Format.JSON:
         print(json.dumps([item.as_json() for item in found], indent=2))
     else:
