@@ -47,6 +47,10 @@ CHANGES = (
     ("resolution: DNS", "resolution: STATIC"),
     ("istio: ingressgateway", "istio: another"),
     ("app: canary-edge", "app: egress"),
+    ("connectTimeout: 3s", "defaultHttpRetryPolicy: {attempts: 0}"),
+    ("discoverySelectors:", "tlsDefaults: {cipherSuites: [AES128-SHA]} #"),
+    ("labels: {team: a}}", "labels: {team: b}}"),
+    ("accessLogFile: /dev/null", "defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}"),
     ("credentialName: aliyun-b", "credentialName: aliyun-wildcard"),
 )
 """Edits of a text that leave it valid."""
@@ -82,12 +86,28 @@ spec: {host: api.localhost, trafficPolicy: {outlierDetection: {}}}
 """
 """What examples do without."""
 
+MESH = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    accessLogFile: /dev/null
+    connectTimeout: 3s
+    defaultServiceExportTo: [.]
+    discoverySelectors: [{matchLabels: {team: a}}]
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: default, labels: {team: a}}
+"""
+
 
 @cache
 def variants() -> dict[ObjectKey, list[KubernetesObject]]:
     """Each object of the examples, as it is and as edits make it."""
     texts = ["\n---\n".join(file.read_text() for file in sorted((EXAMPLES / name).glob("*.yaml"))) for name in NAMES]
-    texts.append(POLICIES)
+    texts += [POLICIES, MESH]
     found: dict[ObjectKey, list[KubernetesObject]] = {}
     for text in texts:
         for old, new in (("", ""), *CHANGES):

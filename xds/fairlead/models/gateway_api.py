@@ -67,6 +67,10 @@ class ParentReference(Model, frozen=True, kw_only=True):
     """Attach to listeners of this port only."""
 
 
+LABEL_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
+"""Of Kubernetes' label selectors."""
+
+
 class LabelSelectorRequirement(Model, frozen=True, kw_only=True):
     """A condition on one label."""
 

@@ -18,8 +18,6 @@ from fairlead.intent import (
 from fairlead.models.core import ConfigMap
 from fairlead.models.istio import destination_rule as models
 from fairlead.models.istio.mesh_config import (
-    CONFIG_MAP_NAME,
-    CONFIG_MAP_NAMESPACE,
     AccessLogEncoding,
     MeshConfig,
     NormalizationType,
@@ -31,14 +29,12 @@ from fairlead.problems import Problem
 from fairlead.resolve.outcome import Outcome
 from fairlead.validation.istio.log_format import DEFAULT_JSON, DEFAULT_TEXT
 from fairlead.validation.istio.mesh_config import mesh_config
-from fairlead.world import ObjectName, World
-
-_NAME = ObjectName(CONFIG_MAP_NAMESPACE, CONFIG_MAP_NAME)
+from fairlead.world import MESH_CONFIG, ObjectName, World
 
 
 @derived
 def _read(world: World) -> Outcome[MeshConfig]:
-    found = world.objects(ConfigMap).get(_NAME)
+    found = world.objects(ConfigMap).get(MESH_CONFIG)
     return Outcome(MeshConfig()) if found is None else Outcome(*mesh_config(found))
 
 
@@ -49,7 +45,7 @@ def _setting(world: World, field: str) -> Any:
 
 @derived
 def _names(world: World) -> frozenset[ObjectName]:
-    return frozenset() if world.objects(ConfigMap).get(_NAME) is None else frozenset({_NAME})
+    return frozenset() if world.objects(ConfigMap).get(MESH_CONFIG) is None else frozenset({MESH_CONFIG})
 
 
 @derived_map(_names)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from fairlead.models.base import Duration, Model
+from fairlead.models.gateway_api import LabelSelector
 from fairlead.models.istio.destination_rule import H2UpgradePolicy, LocalityLoadBalancerSetting, TcpKeepalive
 from fairlead.models.istio.gateway import TLSProtocol
 from fairlead.models.istio.proxy_config import ProxyConfig
@@ -71,7 +72,6 @@ class MeshConfig(Model, frozen=True, kw_only=True):
         "defaultInboundHttpRetryPolicy": _NO_SIDECARS,
         "defaultProviders": _NO_PROVIDERS,
         "defaultTrafficPolicy": "write a DestinationRule for the hosts",
-        "discoverySelectors": "leave objects of other namespaces out of the folder",
         "enableAutoMtls": _NO_IDENTITIES,
         "enableEnvoyAccessLogService": "use accessLogFile",
         "enablePrometheusMerge": "Envoy's own statistics are at /stats/prometheus of its admin port",
@@ -127,5 +127,7 @@ class MeshConfig(Model, frozen=True, kw_only=True):
     """Of VirtualServices without `exportTo`."""
     default_destination_rule_export_to: tuple[str, ...] = ()
     """Of DestinationRules without `exportTo`."""
+    discovery_selectors: tuple[LabelSelector, ...] = ()
+    """Objects of namespaces that none of these selects count as absent; empty for all namespaces."""
     tls_defaults: TLSConfig = TLSConfig()
     default_config: ProxyConfig = ProxyConfig()

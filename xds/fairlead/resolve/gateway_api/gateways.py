@@ -7,6 +7,7 @@ from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.intent import TlsTermination
 from fairlead.models.core import Secret
 from fairlead.models.gateway_api import (
+    LABEL_OPERATORS,
     FromNamespaces,
     Gateway,
     GatewayClass,
@@ -18,7 +19,6 @@ from fairlead.models.gateway_api import (
 )
 from fairlead.problems import FieldPath, ObjectKey, Problem, format_path, warning
 from fairlead.resolve.dialect import Server, ServerProtocol
-from fairlead.resolve.gateway_api.namespaces import OPERATORS
 from fairlead.resolve.gateway_api.references import is_permitted
 from fairlead.resolve.gateway_api.source import Source
 from fairlead.resolve.outcome import Outcome
@@ -273,10 +273,10 @@ def _tell_unsupported_by_listener(declared: Listener, path: FieldPath, source: S
             source.error("unsupported-value", message, (*path, "kinds", index))
     selector = declared.allowed_routes.namespaces.selector
     for index, asked in enumerate(selector.match_expressions if selector is not None else ()):
-        if asked.operator not in OPERATORS:
+        if asked.operator not in LABEL_OPERATORS:
             message = f"{asked.operator} is no operator, so that the selector selects no namespace"
             where = (*path, "namespaces", "selector", "matchExpressions", index, "operator")
-            source.error("invalid-value", message, where, f"use one of {', '.join(sorted(OPERATORS))}")
+            source.error("invalid-value", message, where, f"use one of {', '.join(sorted(LABEL_OPERATORS))}")
 
 
 # --- Reviews ----------------------------------------------------------------------------------------------------------

@@ -1,24 +1,8 @@
 """Which namespaces routes may be attached from."""
 
-from collections.abc import Callable, Mapping
-
 from fairlead.models.core import Namespace
-from fairlead.models.gateway_api import FromNamespaces, LabelSelector, LabelSelectorRequirement, RouteNamespaces
-from fairlead.world import ObjectName, World
-
-_NAME_LABEL = "kubernetes.io/metadata.name"
-"""Kubernetes gives it to every namespace, so that files mostly leave it out."""
-
-_Condition = Callable[[LabelSelectorRequirement, Mapping[str, str]], bool]
-
-_OPERATORS: Mapping[str, _Condition] = {
-    "In": lambda asked, labels: labels.get(asked.key) in asked.values,
-    "NotIn": lambda asked, labels: labels.get(asked.key) not in asked.values,
-    "Exists": lambda asked, labels: asked.key in labels,
-    "DoesNotExist": lambda asked, labels: asked.key not in labels,
-}
-OPERATORS = frozenset(_OPERATORS)
-"""Of Kubernetes' label selectors."""
+from fairlead.models.gateway_api import FromNamespaces, RouteNamespaces
+from fairlead.world import ObjectName, World, labels_of_namespace, selects
 
 
 def may_attach(world: World, allowed: RouteNamespaces, namespace: str, own: str) -> bool:
@@ -29,19 +13,7 @@ def may_attach(world: World, allowed: RouteNamespaces, namespace: str, own: str)
         case FromNamespaces.SAME:
             return namespace == own
         case FromNamespaces.SELECTOR:
-            return allowed.selector is not None and _selects(allowed.selector, _labels(world, namespace))
+            found = world.objects(Namespace).get(ObjectName("", namespace))
+            return allowed.selector is not None and selects(allowed.selector, labels_of_namespace(namespace, found))
         case FromNamespaces.NONE:
             return False
-
-
-def _labels(world: World, namespace: str) -> Mapping[str, str]:
-    found = world.objects(Namespace).get(ObjectName("", namespace))
-    return {_NAME_LABEL: namespace} | (found.metadata.labels if found is not None else {})
-
-
-def _selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
-    # With an operator that is none nothing is selected, rather than too much.
-    return selector.match_labels.items() <= labels.items() and all(
-        asked.operator in _OPERATORS and _OPERATORS[asked.operator](asked, labels)
-        for asked in selector.match_expressions
-    )

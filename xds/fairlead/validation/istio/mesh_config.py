@@ -10,6 +10,7 @@ from typing import Any
 from fairlead.models.core import ConfigMap
 from fairlead.models.decode import decode_leniently
 from fairlead.models.documents import parse
+from fairlead.models.gateway_api import LABEL_OPERATORS, LabelSelector
 from fairlead.models.istio.destination_rule import TcpKeepalive
 from fairlead.models.istio.mesh_config import (
     CONFIG_MAP_KEY,
@@ -112,6 +113,16 @@ def _export_to(names: Iterable[str], path: FieldPath) -> Iterator[Problem]:
     yield from checks.export_to(names, ".", path)
 
 
+def _selectors(selectors: tuple[LabelSelector, ...], path: FieldPath) -> Iterator[Problem]:
+    for index, selector in enumerate(selectors):
+        where = (*path, index)
+        yield from checks.labels(selector.match_labels, (*where, "matchLabels"))
+        for number, asked in enumerate(selector.match_expressions):
+            if asked.operator not in LABEL_OPERATORS:
+                message = f"{asked.operator!r} is no operator; it has to be {', '.join(sorted(LABEL_OPERATORS))}"
+                yield error("invalid-value", message, path=(*where, "matchExpressions", number, "operator"))
+
+
 def _tls(settings: TLSConfig, path: FieldPath) -> Iterator[Problem]:
     yield from known_names(settings.cipher_suites, "cipher suite", (*path, "cipherSuites"))
     yield from known_names(settings.ecdh_curves, "curve", (*path, "ecdhCurves"))
@@ -145,6 +156,7 @@ _RULES: dict[str, Callable[[Any, FieldPath], Iterable[Problem]]] = {
     "default_service_export_to": _export_to,
     "default_virtual_service_export_to": _export_to,
     "default_destination_rule_export_to": _export_to,
+    "discovery_selectors": _selectors,
     "tls_defaults": _tls,
     "default_config": proxy_config,
 }
