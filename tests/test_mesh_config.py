@@ -1,7 +1,6 @@
 """The MeshConfig: what is read, what each setting changes, what a change of one costs, and what is told of mistakes."""
 
 import json
-import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -20,15 +19,25 @@ from fairlead.intent import (
     TlsVersion,
     UpstreamProtocol,
 )
-from fairlead.models.core import ConfigMap
 from fairlead.models.documents import Locator
 from fairlead.problems import Problem, Severity
 from fairlead.resolve import clusters, endpoints
 from fairlead.resolve.scope import Proxy, Role, Viewer
 from fairlead.validation import validate
 from fairlead.validation.istio.log_format import DEFAULT_JSON, DEFAULT_TEXT
-from fairlead.world import MESH_CONFIG, ObjectName, World
-from support.istio import TO_SHOP, all_hosts, all_listeners, all_problems, gateway, http, service, tls, virtual_service
+from fairlead.world import World
+from support.istio import (
+    TO_SHOP,
+    all_hosts,
+    all_listeners,
+    all_problems,
+    config_map,
+    gateway,
+    http,
+    service,
+    tls,
+    virtual_service,
+)
 from support.worlds import objects, put, world
 
 OBJECTS = (
@@ -64,13 +73,6 @@ spec: {host: shop.edge.svc.cluster.local, trafficPolicy: {loadBalancer: {simple:
 """,
 )
 SHOP, DNS = "shop.edge.svc.cluster.local", "dns.example"
-
-
-def config_map(mesh: str, **more: str) -> str:
-    """The ConfigMap of a MeshConfig in YAML."""
-    keys = {"mesh": mesh, **more}
-    data = "".join(f"  {key}: |\n{textwrap.indent(text, '    ')}\n" for key, text in keys.items())
-    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n{data}"
 
 
 def of_mesh(mesh: str) -> World:
@@ -560,74 +562,3 @@ def test_other_config_maps_are_none_of_its_business(other: str) -> None:
 )
 def test_a_place_within_a_text(text: str, path: tuple[str | int, ...], place: tuple[int, int]) -> None:
     assert Locator(text.encode()).place(("data", "mesh", *path)) == place
-
-
-# --- Namespaces that are not discovered -------------------------------------------------------------------------------
-
-DISCOVERY = """
-discoverySelectors:
-- matchLabels: {team: a}
-- matchExpressions:
-  - {key: env, operator: In, values: [prod, stage]}
-  - {key: legacy, operator: DoesNotExist}
-"""
-
-
-def namespace(name: str, labels: str = "") -> str:
-    return f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{{labels}}}}}}}"
-
-
-def is_there(made: World) -> bool:
-    """Whether what is in the namespace `edge` is there."""
-    there = bool(all_hosts(made)), clusters.cluster(made, Viewer("edge"), Backend(SHOP, 80)).value is not None
-    assert there in {(True, True), (False, False)}
-    return there[0]
-
-
-@pytest.mark.istio_fields("MeshConfig.discoverySelectors[].{matchLabels{},matchExpressions[].{key,operator,values[]}}")
-@pytest.mark.parametrize(
-    ("labels", "discovered"),
-    [
-        ("", False),
-        ("team: b", False),
-        ("team: a", True),
-        ("env: prod", True),
-        ("env: dev", False),
-        ("env: prod, legacy: ''", False),
-        ("team: a, legacy: ''", True),
-    ],
-)
-def test_only_what_is_in_discovered_namespaces_is_there(labels: str, discovered: bool) -> None:
-    texts = [*OBJECTS, config_map(DISCOVERY), namespace("edge", labels)]
-    assert is_there(world(*texts)) is discovered
-    assert is_there(world(*reversed(texts))) is discovered
-
-
-def test_discovery_follows_labels_and_selectors() -> None:
-    made = world(*OBJECTS, config_map(DISCOVERY))
-    assert not is_there(made)
-    put(made, namespace("edge", "team: a"))
-    assert is_there(made)
-    put(made, namespace("edge", "team: b"))
-    assert not is_there(made)
-    put(made, service("shop", "{port: 80, name: http2}"))
-    put(made, config_map(""))
-    assert is_there(made)
-    assert cluster(made).protocol is UpstreamProtocol.HTTP2, "what was put aside was replaced"
-    put(made, config_map("discoverySelectors: [{matchLabels: {kubernetes.io/metadata.name: edge}}]"))
-    assert is_there(made)
-    put(made, config_map(DISCOVERY))
-    for obj in objects(OBJECTS[0]):
-        made.remove(type(obj), ObjectName("edge", obj.metadata.name))
-    made.remove(ConfigMap, MESH_CONFIG)
-    assert not all_listeners(made), "what was removed while it was put aside stays away"
-    assert cluster(made)
-
-
-def test_a_label_that_decides_nothing_costs_nothing() -> None:
-    made = world(*OBJECTS, config_map(DISCOVERY), namespace("edge", "team: a"))
-    assert is_there(made)
-    before = made.graph.computed.copy()
-    put(made, namespace("edge", "team: a, more: b"))
-    assert is_there(made)
-    assert not made.graph.computed - before

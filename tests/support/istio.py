@@ -83,6 +83,13 @@ spec: {{ports: [{ports}], selector: {selector}}}
 """
 
 
+def config_map(mesh: str, **more: str) -> str:
+    """The ConfigMap of a MeshConfig in YAML."""
+    keys = {"mesh": mesh, **more}
+    data = "".join(f"  {key}: |\n{textwrap.indent(text, '    ')}\n" for key, text in keys.items())
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n{data}"
+
+
 def _created(year: int) -> str:
     """The year 0 stands for a date that is not given."""
     return f'creationTimestamp: "{2000 + year}-01-01T00:00:00Z"' if year else ""

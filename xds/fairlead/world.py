@@ -12,8 +12,8 @@ from fairlead.derive import Graph, Input
 from fairlead.intent import Backend
 from fairlead.models.base import KubernetesObject
 from fairlead.models.core import ConfigMap, Namespace
-from fairlead.models.gateway_api import LabelSelector, LabelSelectorRequirement
 from fairlead.models.istio.mesh_config import CONFIG_MAP_NAME, CONFIG_MAP_NAMESPACE
+from fairlead.models.label_selector import LabelSelector, LabelSelectorRequirement
 from fairlead.validation.istio.mesh_config import mesh_config
 
 _NAME_LABEL = "kubernetes.io/metadata.name"

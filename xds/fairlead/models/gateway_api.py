@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 import msgspec
 
 from fairlead.models.base import Duration, KubernetesObject, Model, PortNumber
+from fairlead.models.label_selector import LabelSelector
 
 GROUP = "gateway.networking.k8s.io"
 
@@ -65,25 +66,6 @@ class ParentReference(Model, frozen=True, kw_only=True):
     """Name of a listener; empty for all."""
     port: PortNumber | None = None
     """Attach to listeners of this port only."""
-
-
-LABEL_OPERATORS = frozenset({"In", "NotIn", "Exists", "DoesNotExist"})
-"""Of Kubernetes' label selectors."""
-
-
-class LabelSelectorRequirement(Model, frozen=True, kw_only=True):
-    """A condition on one label."""
-
-    key: str
-    operator: str
-    values: tuple[str, ...] = ()
-
-
-class LabelSelector(Model, frozen=True, kw_only=True):
-    """Kubernetes' label selector: all of its conditions have to hold."""
-
-    match_labels: dict[str, str] = msgspec.field(default_factory=dict)
-    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
 
 
 class GatewayClassSpec(Model, frozen=True, kw_only=True):

@@ -10,11 +10,11 @@ from typing import ClassVar
 import msgspec
 
 from fairlead.models.base import Duration, Model
-from fairlead.models.gateway_api import LabelSelector
 from fairlead.models.istio.destination_rule import H2UpgradePolicy, LocalityLoadBalancerSetting, TcpKeepalive
 from fairlead.models.istio.gateway import TLSProtocol
 from fairlead.models.istio.proxy_config import ProxyConfig
 from fairlead.models.istio.virtual_service import HTTPRetry
+from fairlead.models.label_selector import LabelSelector
 
 CONFIG_MAP_NAMESPACE = "istio-system"
 CONFIG_MAP_NAME = "istio"

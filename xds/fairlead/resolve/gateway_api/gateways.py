@@ -7,7 +7,6 @@ from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.intent import TlsTermination
 from fairlead.models.core import Secret
 from fairlead.models.gateway_api import (
-    LABEL_OPERATORS,
     FromNamespaces,
     Gateway,
     GatewayClass,
@@ -17,6 +16,7 @@ from fairlead.models.gateway_api import (
     RouteNamespaces,
     SecretObjectReference,
 )
+from fairlead.models.label_selector import LABEL_OPERATORS
 from fairlead.problems import FieldPath, ObjectKey, Problem, format_path, warning
 from fairlead.resolve.dialect import Server, ServerProtocol
 from fairlead.resolve.gateway_api.references import is_permitted

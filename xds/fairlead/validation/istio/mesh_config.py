@@ -10,7 +10,6 @@ from typing import Any
 from fairlead.models.core import ConfigMap
 from fairlead.models.decode import decode_leniently
 from fairlead.models.documents import parse
-from fairlead.models.gateway_api import LABEL_OPERATORS, LabelSelector
 from fairlead.models.istio.destination_rule import TcpKeepalive
 from fairlead.models.istio.mesh_config import (
     CONFIG_MAP_KEY,
@@ -21,6 +20,7 @@ from fairlead.models.istio.mesh_config import (
     TLSConfig,
 )
 from fairlead.models.istio.proxy_config import ProxyConfig
+from fairlead.models.label_selector import LABEL_OPERATORS, LabelSelector
 from fairlead.problems import FieldPath, Problem, Severity, error, warning
 from fairlead.validation import common
 from fairlead.validation.istio import checks
