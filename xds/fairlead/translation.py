@@ -95,7 +95,11 @@ def _listener_names(world: World, selection: Selection) -> frozenset[str]:
     return listeners.listener_names(world, selection)
 
 
-@derived_map(_listener_names)
+def _sources_of_listeners(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
+    return exposures.sources_of_listeners(world, selection) if selection.role is Role.SIDECAR else ()
+
+
+@derived_map(_listener_names, reads=_sources_of_listeners)
 def listener_outcomes(world: World, selection: Selection, name: str) -> Outcome[Listener | None]:
     """What each listener of the selection shall do; of sidecars those that are the same for all with one scope."""
     if selection.role is Role.SIDECAR:
@@ -129,7 +133,7 @@ def bound_listeners(world: World, selection: Selection, bind_address: str, name:
 # --- Listeners of sidecars --------------------------------------------------------------------------------------------
 
 
-@derived_map(sidecar_listening.keys)
+@derived_map(sidecar_listening.keys, reads=sidecar_listening.sources)
 def sidecar_outcomes(world: World, selection: Selection, key: sidecar_listening.Key) -> Outcome[Listener | None]:
     """What each listener of the sidecars of a workload shall do."""
     return sidecar_listening.listener(world, selection, key)
@@ -216,8 +220,12 @@ def _chunks(world: World, selection: Selection, chunk: tuple[str, int]) -> tuple
     return tuple((key.domain, leaf) for key in keys if (leaf := leaves.get(key)) is not None)
 
 
-def _sources_of_tables(world: World, selection: Selection) -> tuple[Collection[Any, Any]]:
+def _sources_of_tables(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
     return (_chunks(world, selection),)
+
+
+def _sources_of_table_names(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
+    return exposures.sources_of_virtual_hosts(world, selection) if selection.role is Role.SIDECAR else ()
 
 
 @derived_map(route_tables, reads=_sources_of_tables)
@@ -229,7 +237,7 @@ def route_configurations(world: World, selection: Selection, table: str) -> Reso
     return render_routes.route_configuration(RouteTable(table, origin, exposures.is_by_authority(table)), hosts)
 
 
-@derived_map(route_tables)
+@derived_map(route_tables, reads=_sources_of_table_names)
 def discovering_route_configurations(_world: World, _selection: Selection, table: str) -> Resource:
     """RouteConfigurations whose virtual hosts are resources of their own."""
     return render_routes.route_configuration_with_discovery(RouteTable(table, (), exposures.is_by_authority(table)))
@@ -300,7 +308,8 @@ def reachable_backends(world: World, selection: Selection) -> frozenset[Backend]
 
 
 def _users_of_backends(world: World, selection: Selection) -> tuple[Collection[Backend, Any], ...]:
-    return backends_of_routes(world, selection), backends_of_listeners(world, selection)
+    of_applications = ingress.sources(world) if selection.role is Role.SIDECAR else ()
+    return backends_of_routes(world, selection), backends_of_listeners(world, selection), *of_applications
 
 
 @shared_map(reachable_backends, clusters.cluster, reads=_users_of_backends)

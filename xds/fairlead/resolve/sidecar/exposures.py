@@ -6,9 +6,9 @@ The work is proportional to what is in scope: a Sidecar that names five hosts ne
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from fairlead.derive import Input, derived, derived_index, derived_map
+from fairlead.derive import Collection, Input, derived, derived_index, derived_map
 from fairlead.models.core import Service
 from fairlead.models.istio.service_entry import ServiceEntry
 from fairlead.models.istio.virtual_service import VirtualService
@@ -160,7 +160,17 @@ def _hosts(world: World, selection: Selection) -> frozenset[str]:
 # --- Where they are reached -------------------------------------------------------------------------------------------
 
 
-@derived_map(_hosts)
+def _sources_of_hosts(world: World, _selection: Selection) -> tuple[Collection[Any, Any], ...]:
+    return (
+        _services_by_namespace(world),
+        _entries_by_namespace(world),
+        services.entries_by_host(world),
+        virtual_services.by_host(world),
+        virtual_services.by_namespace(world),
+    )
+
+
+@derived_map(_hosts, reads=_sources_of_hosts)
 def exposures(world: World, selection: Selection, host: str) -> tuple[Exposure, ...] | None:
     """Host -> the ports that applications reach, where there are any that the proxies see."""
     egress = scopes.egress(world, selection)
@@ -217,6 +227,16 @@ def hosts_by_virtual_host(
         if exposure.kind is Kind.HTTP or exposure.http_proxy:
             yield exposure.virtual_host
             yield VirtualHostKey(exposure.route_table, "*")
+
+
+def sources_of_listeners(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
+    """What is large of that which the names of listeners are computed from."""
+    return (hosts_by_address(world, selection),)
+
+
+def sources_of_virtual_hosts(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
+    """What is large of that which the keys of virtual hosts are computed from."""
+    return (hosts_by_virtual_host(world, selection),)
 
 
 @derived

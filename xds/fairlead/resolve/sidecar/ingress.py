@@ -6,8 +6,9 @@ Sidecar's ingress (istio.io/latest/docs/reference/config/networking/sidecar/#Ist
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from fairlead.derive import Input, derived, derived_index
+from fairlead.derive import Collection, Input, derived, derived_index
 from fairlead.intent import Backend, Endpoint
 from fairlead.models.core import EndpointSlice, Service, ServiceType
 from fairlead.models.istio.destination_rule import ConnectionPoolSettings
@@ -212,6 +213,11 @@ def _entries_by_target(_world: World, name: ObjectName, entry: ServiceEntry) -> 
     if entry.spec.workload_selector is not None:
         for port in entry.spec.ports:
             yield name.namespace, port.target_port or port.number
+
+
+def sources(world: World) -> tuple[Collection[Any, Any], ...]:
+    """What is large of that which `backends` are computed from."""
+    return _services_by_target(world), _entries_by_target(world)
 
 
 @derived

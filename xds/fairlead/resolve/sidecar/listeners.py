@@ -1,13 +1,14 @@
 """All listeners of a sidecar: the outbound ones that its scope asks for, and the inbound ones of its workload."""
 
 import enum
+from typing import Any
 
-from fairlead.derive import derived
+from fairlead.derive import Collection, derived
 from fairlead.intent import Listener
 from fairlead.problems import Problem
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
-from fairlead.resolve.sidecar import inbound, ingress, outbound
+from fairlead.resolve.sidecar import exposures, inbound, ingress, outbound
 from fairlead.world import World
 
 
@@ -22,6 +23,11 @@ class Direction(enum.Enum):
 
 Key = tuple[Direction, str]
 """A listener, by the name that it has as long as nothing is known of the proxy's addresses."""
+
+
+def sources(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
+    """What is large of that which `keys` are computed from."""
+    return exposures.sources_of_listeners(world, selection.shared)
 
 
 @derived

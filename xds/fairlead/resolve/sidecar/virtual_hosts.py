@@ -36,7 +36,7 @@ _BAD_GATEWAY = 502
 _DEFAULT_HTTP_PORT = 80
 
 
-@derived_map(exposures.virtual_host_keys)
+@derived_map(exposures.virtual_host_keys, reads=exposures.sources_of_virtual_hosts)
 def virtual_hosts(world: World, selection: Selection, key: VirtualHostKey) -> Outcome[VirtualHost] | None:
     """The virtual hosts of all route tables."""
     if key.domain == _EVERY_HOST:
