@@ -84,6 +84,22 @@ def test_every_input_is_about_something_of_its_own() -> None:
     assert len({file.stem[:3] for file in FILES}) == len(FILES)
 
 
+_OF_NO_INPUT = """
+    file-too-large internal no-such-path not-watched state-damaged state-unusable unreadable-file
+    held no-workload-address refused-by-proxy
+    ca-without-crl certificate-without-name crl-without-ca encrypted-private-key must-staple not-a-ca revocation-expired
+    revocation-not-yet-valid staple-mismatch staple-not-good staple-without-end trailing-data unreadable-crl
+    unsupported-key unsupported-key-usage unusable-staple
+"""
+"""Codes of what is wrong with files themselves, with a server or proxies, and inside certificates and revocation lists
+(test_certificates.py)."""
+
+
+def test_every_other_code_has_an_input() -> None:
+    examples = written(FILES, ENTRIES)
+    assert sorted(code for code in ENTRIES if not examples[code]) == sorted(_OF_NO_INPUT.split())
+
+
 # --- Suppression ------------------------------------------------------------------------------------------------------
 
 _DOUBTFUL = """
