@@ -124,7 +124,19 @@ def how(field: Field) -> str:
     said = _docstrings(field.owner).get(field.attribute, "")
     if not said and isinstance(field.kind, type) and (field.model or issubclass(field.kind, enum.Enum)):
         said = inspect.getdoc(field.kind) or ""
+    said = re.sub(r"`(\w+_\w+)", lambda match: f"`{_api_names().get(match[1], match[1])}", said)
     return " ".join(said.split()).removesuffix(".")
+
+
+@functools.cache
+def _api_names() -> Mapping[str, str]:
+    """The names of fields in Python, by which docstrings call them -> those in the API, which users know."""
+    return {
+        field.attribute: field.name
+        for found in rows().values()
+        for row in found
+        for field in fields_of(row.field.owner)
+    }
 
 
 @functools.cache
@@ -214,7 +226,7 @@ def _unread(kind: str) -> str:
 
 def _section(kind: str) -> str:
     lines = [f"## {kind}", ""]
-    lines += ["| field | | tested in |", "|---|---|---|"]
+    lines += ["| field | what it does, or what happens instead | tested in |", "|---|---|---|"]
     lines += [f"| {_name(row)} | {_text(row)} | {_files(kind, row)} |" for row in rows()[kind]]
     return "\n".join([*lines, ""])
 

@@ -76,9 +76,9 @@ class Distribute(Model, frozen=True, kw_only=True):
     """Shares of the localities for requests from one locality."""
 
     from_: str = msgspec.field(default="", name="from")
-    """`region/zone/subzone`, parts may be `*`."""
+    """The proxy's `region/zone/subzone`, parts may be `*`; the first that matches counts."""
     to: dict[str, UInt32] = msgspec.field(default_factory=dict)
-    """Per cent by locality, 100 together."""
+    """Per cent by locality, 100 together; endpoints elsewhere get nothing."""
 
 
 class Failover(Model, frozen=True, kw_only=True):
@@ -96,9 +96,9 @@ class LocalityLoadBalancerSetting(Model, frozen=True, kw_only=True):
     distribute: tuple[Distribute, ...] = ()
     failover: tuple[Failover, ...] = ()
     failover_priority: tuple[str, ...] = ()
-    """Labels, `key` or `key=value`, by which hosts like the proxy are preferred."""
+    """Labels, `key` or `key=value`, by which hosts like the proxy are preferred; needs outlier detection."""
     enabled: bool | None = None
-    """False for no preference; absent for true."""
+    """False for no preference; absent for true: with outlier detection alone, nearer endpoints come first."""
 
 
 class ZoneAwareLoadBalancerSetting(Model, frozen=True, kw_only=True):
@@ -150,9 +150,9 @@ class TCPSettings(Model, frozen=True, kw_only=True):
     """Connections to a service."""
 
     max_connections: Int32 = 0
-    """0 for no limit."""
+    """A limit of the circuit breaker; 0 for none."""
     connect_timeout: Duration | None = None
-    """Absent for 10 s."""
+    """Absent for that of the mesh, or 10 s."""
     tcp_keepalive: TcpKeepalive | None = None
     max_connection_duration: Duration | None = None
     """After which a connection is closed, when its requests have ended."""
@@ -187,7 +187,7 @@ class HTTPSettings(Model, frozen=True, kw_only=True):
     max_requests_per_connection: Int32 = 0
     """1 turns keep-alive off."""
     max_retries: Int32 = 0
-    """Retries under way."""
+    """A limit of the circuit breaker: retries under way."""
     idle_timeout: Duration | None = None
     """Absent for `tcp.idleTimeout`, or an hour."""
     h2_upgrade_policy: H2UpgradePolicy = msgspec.field(default=H2UpgradePolicy.DEFAULT, name="h2UpgradePolicy")
@@ -209,7 +209,7 @@ class OutlierDetection(Model, frozen=True, kw_only=True):
     """When a host is taken out of load balancing for a time."""
 
     consecutive_errors: Int32 = 0
-    """Deprecated in favour of `consecutive_5xx_errors`."""
+    """Deprecated in favour of `consecutive_5xx_errors`, as which it counts where no other count of answers is set."""
     split_external_local_origin_errors: bool = False
     """Failures to connect are counted apart from answers."""
     consecutive_local_origin_failures: UInt32 | None = None
@@ -223,7 +223,7 @@ class OutlierDetection(Model, frozen=True, kw_only=True):
     base_ejection_time: Duration | None = None
     """Multiplied by the number of ejections; absent for 30 s."""
     max_ejection_percent: Int32 = 0
-    """0 for 10."""
+    """0 for 10, but always one endpoint."""
     min_health_percent: Int32 = 0
     """`healthy_panic_threshold`: below this share of healthy hosts all are used again; 0 for never."""
     outlier_detection_http_error_codes: tuple[UInt32, ...] = ()
@@ -284,13 +284,14 @@ class ProxyProtocol(Model, frozen=True, kw_only=True):
     """The PROXY protocol, spoken with a service."""
 
     version: ProxyProtocolVersion = ProxyProtocolVersion.V1
+    """Connections begin with a header of this version, before TLS."""
 
 
 class RetryBudget(Model, frozen=True, kw_only=True):
     """A limit of concurrent retries."""
 
     percent: float | None = None
-    """Of the active requests; absent for 20."""
+    """Of the active requests; absent for 20. Takes the place of `connectionPool.http.maxRetries`."""
     min_retry_concurrency: UInt32 = 0
     """Retries that are always allowed; 0 for 3."""
     budget_interval: Duration | None = None

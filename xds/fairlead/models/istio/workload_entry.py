@@ -21,7 +21,7 @@ class WorkloadEntrySpec(Model, frozen=True, kw_only=True):
     locality: str = ""
     """`region/zone/subzone`."""
     weight: UInt32 = 0
-    """0 for 1."""
+    """`load_balancing_weight`; 0 for 1."""
     service_account: str = ""
     """Without effect: there is no automatic mutual TLS by which it would be checked."""
 
