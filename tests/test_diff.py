@@ -29,6 +29,7 @@ WEB, OTHER = service("web", 80, 9001), service("other", 80, 9002)
 EDGE = FRONT + "---" + gateway(http_server())
 SECURE = FRONT + "---" + gateway(http_server(), https_server("a.test", "a", "https-a"))
 TO_WEB = route("web", "web.test", "web")
+TEA = "http:\n  - {match: [{uri: {exact: /tea}}], directResponse: {status: 418}}\n"
 BEFORE = gateway(https_server("c.test", "c", "https-c").replace("443", "80"), name="before")
 BEFORE += f"---{secret('c', issued('c', 'c.test'))}"
 LIMIT, REDIRECT = "connectionPool: {tcp: {maxConnections: 7}}", "http: [{redirect: {authority: b.test}}]"
@@ -70,6 +71,14 @@ def differing(tmp_path: Path, old: list[str], new: list[str], *arguments: str) -
              "    + fails with 404: no route of virtual host web.test:80 matches",
              "    virtual_hosts[web.test:80].routes[0].match.prefix: / -> /new"],
             id="a narrower route",
+        ),
+        pytest.param(
+            [EDGE, WEB, TO_WEB],
+            [EDGE, WEB, TO_WEB.replace("http:\n", TEA)],
+            ["  GET http://web.test:8080/tea", "    - goes to web.default.svc.cluster.local:80",
+             "    + is answered by the proxy with 418", "  changed rds http.8080",
+             "    virtual_hosts[web.test:80].routes[0]: + {"],
+            id="one more route",
         ),
         pytest.param(
             [EDGE, WEB, TO_WEB], [EDGE, WEB, TO_WEB, destination_rule("web", LIMIT)],

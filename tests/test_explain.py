@@ -297,6 +297,13 @@ def test_what_is_missing(
     assert missing(output, lines) == [], output
 
 
+def test_objects_are_not_searched_where_something_near_is_served(tmp_path: Path) -> None:
+    (tmp_path / "objects.yaml").write_text(EDGE + route(action=HERE))
+    _, output = asked("-XPOST", "https://shop.example.com:8080/api", str(tmp_path))
+    assert "hint: port 8080 expects plaintext: ask for POST http://shop.example.com:8080/api" in output
+    assert "has the host" not in output
+
+
 def test_all_proxies_that_take_the_request_are_shown(tmp_path: Path) -> None:
     both = EDGE + GATEWAY.format(name="second", port=8080, host="*") + route(gateway="edge, second")
     (tmp_path / "objects.yaml").write_text(both)
