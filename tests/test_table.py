@@ -116,6 +116,7 @@ def test_parts_are_cut_by_size_sorted_and_shared_until_the_table_changes() -> No
     table = Table(CDS, map(_cluster, "CBAD"))
     size = len(_cluster("A").delta_frame)
     everything = table.names()
+    assert table.parts(Variant.DELTA, everything, 2 * size) == table.parts(Variant.DELTA, everything, 2 * size)
     parts = table.parts(Variant.DELTA, everything, 2 * size)
     assert [[item.name for item in part.resources] for part in parts] == [["A", "B"], ["C", "D"]]
     assert all(part.frame == b"".join(item.delta_frame for item in part.resources) for part in parts)

@@ -14,6 +14,7 @@ from fairlead.server.admin import AdminServer
 from fairlead.server.ads import XdsServer
 from fairlead.server.explaining import explaining
 from fairlead.server.hub import Hub
+from fairlead.server.memory import give_back
 from fairlead.server.pages import pages
 from fairlead.server.ports import allow_many_connections
 from fairlead.server.report import server_status
@@ -111,6 +112,7 @@ async def _open(hub: Hub, xds: XdsServer, admin: Address, settings: Settings) ->
     if (believed := _believed(settings)) is not None:
         log.info("clients are believed which namespace they are in", clients=believed)
     await hub.ready.wait()
+    await give_back()  # what reading has left
     gc.freeze()
     gc.enable()
     await xds.start()

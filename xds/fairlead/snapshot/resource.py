@@ -45,7 +45,7 @@ class Composition:
         return b"".join(parts)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class Resource:
     """An Envoy resource as bytes. Two resources are equal when type, name and content are."""
 
@@ -57,6 +57,15 @@ class Resource:
     """The objects that it comes from, for messages about it."""
     composition: Composition | None = field(default=None, repr=False)
     """What the body is made of, if of several things."""
+    version: str = field(init=False)
+    """Hash of the content, so that all replicas give the same version, before and after a restart."""
+    _variants: WeakValueDictionary[tuple[str, frozenset[tuple[str, str | None]]], Resource] | None = field(
+        init=False, default=None, repr=False
+    )
+    """Those with other items that somebody has."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "version", content_hash(self.body))
 
     @classmethod
     def composed(
@@ -75,21 +84,15 @@ class Resource:
             raise ValueError(f"{self.name} has no items")
         frame = frame or self.composition
         key = frame.frame_version, frozenset((name, item.version if item else None) for name, item in others.items())
+        if self._variants is None:
+            object.__setattr__(self, "_variants", WeakValueDictionary())
+            return self.with_items(others, frame)
         found = self._variants.get(key)
         if found is None:
             items = (others.get(item.name, item) for item in self.composition.items)
             composition = replace(frame, items=tuple(item for item in items if item is not None))
             found = self._variants[key] = Resource.composed(self.type_url, self.name, composition, self.origin)
         return found
-
-    @cached_property
-    def _variants(self) -> WeakValueDictionary[tuple[str, frozenset[tuple[str, str | None]]], Resource]:
-        return WeakValueDictionary()
-
-    @cached_property
-    def version(self) -> str:
-        """Hash of the content, so that all replicas give the same version, before and after a restart."""
-        return content_hash(self.body)
 
     # Frames are not kept: a table keeps those that it has joined, which all streams share.
 

@@ -97,7 +97,8 @@ class Table:
         self._digest = 0
         self._names: frozenset[str] | None = None
         self._versions: Mapping[str, str] | None = None
-        self._parts: dict[tuple[Variant, frozenset[str], int | None], tuple[Part, ...]] = {}
+        self._parts: dict[tuple[Variant, frozenset[str], int | None], tuple[Part, ...] | None] = {}
+        """None: asked for once."""
         self.update({resource.name: resource for resource in resources})
 
     def __len__(self) -> int:
@@ -161,15 +162,17 @@ class Table:
     def parts(self, variant: Variant, names: frozenset[str], limit: int | None) -> tuple[Part, ...]:
         """These resources, which must exist, sorted by name and cut into parts of at most `limit` bytes.
 
-        A resource that is larger has a part of its own. Whoever asks for the same gets the same objects, until the
-        table changes: a thousand streams that send the same share the bytes.
+        A resource that is larger has a part of its own. Whoever asks for the same again gets the same objects, until
+        the table changes: a thousand streams that send the same share the bytes. What one stream alone needs is not
+        kept: it can be as large as all resources together.
         """
         key = variant, names, limit
-        parts = self._parts.get(key)
-        if parts is None:
-            if len(self._parts) >= _PARTS_KEPT:
-                self._parts.clear()
-            parts = self._parts[key] = tuple(_cut(variant, [self._resources[name] for name in sorted(names)], limit))
+        if parts := self._parts.get(key):
+            return parts
+        parts = tuple(_cut(variant, [self._resources[name] for name in sorted(names)], limit))
+        if len(self._parts) >= _PARTS_KEPT:
+            self._parts.clear()
+        self._parts[key] = parts if key in self._parts else None
         return parts
 
 
