@@ -18,7 +18,7 @@ from fairlead.world import ObjectName, World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import gateway_api
-from support.istio import gateway, http, service, virtual_service
+from support.istio import gateway, http, service, tls, virtual_service
 from support.worlds import objects
 
 HERE, FAR = Locality("here"), Locality("far")
@@ -258,6 +258,63 @@ def test_sidecars_hold_as_well() -> None:
     assert {problem.code for problem in site.problems()} == {"held"}
     site.tell(subsets("v3"))
     assert site.leads_to(domain) == [[CLUSTER.format("v3", "shop")]] * 2
+
+
+RAW = gateway(
+    "raw",
+    "port: {number: 9000, name: tcp, protocol: TCP}, hosts: ['*']",
+    tls("s.example.com", "pass", 443, protocol="TLS", tls="mode: PASSTHROUGH"),
+    tls("t.example.com", "other", 443, protocol="TLS", tls="mode: PASSTHROUGH"),
+)
+
+
+def raw(*destinations: str, kind: str = "tcp") -> str:
+    """A route for connections to these destinations."""
+    shares = ", ".join(f"{{destination: {{{to}}}, weight: {100 // len(destinations)}}}" for to in destinations)
+    match = "match: [{port: 443, sniHosts: [s.example.com]}], " if kind == "tls" else ""
+    hosts = "s.example.com" if kind == "tls" else '"*"'
+    return virtual_service(kind, f"{kind}: [{{{match}route: [{shares}]}}]", hosts=hosts, gateways="raw")
+
+
+@pytest.mark.parametrize(("kind", "what"), [("tcp", "port 9000"), ("tls", "s.example.com")])
+@pytest.mark.parametrize("address", ["", "127.0.0.9"])
+def test_routes_of_connections_are_held(kind: str, what: str, address: str) -> None:
+    proxies = tuple(replace(proxy, bind_address=address) for proxy in PROXIES)
+    site = Site(*WHOLE, RAW, raw("host: shop, subset: v1", "host: shop, subset: v2", kind=kind), proxies=proxies)
+
+    def listeners() -> list[dict[str, bytes]]:
+        return [bodies(site.tables(proxy)[types.LISTENER]) for proxy in proxies]
+
+    before = listeners()
+    assert TO_V1[0][0].encode() in b"".join(before[0].values())
+    for broken, gone in (
+        (raw("host: store", "host: shop, subset: v3", kind=kind), ()),
+        (raw("host: nowhere", kind=kind), (subsets("v1"), V1)),
+    ):
+        site.tell(broken, without=gone)
+        assert listeners() == before
+        (problem,) = site.problems()
+        assert problem.message.startswith(f"{what} is held")
+        assert problem.path[:2] == ("spec", kind)
+    assert site.addresses(TO_V1[0][0], proxies[0]) == {"10.0.0.1"}
+    # Other filter chains of the listener go on to change.
+    site.tell(
+        virtual_service(
+            "t",
+            "tls: [{match: [{sniHosts: [t.example.com]}], route: [{destination: {host: store}}]}]",
+            hosts="t.example.com",
+            gateways="raw",
+        )
+    )
+    assert listeners() != before
+    assert TO_V1[0][0].encode() in b"".join(listeners()[0].values())
+    site.tell(raw("host: store", kind=kind))
+    assert TO_V1[0][0].encode() not in b"".join(listeners()[0].values())
+    assert TO_V1[0][0] not in site.tables(proxies[0])[types.CLUSTER]
+    assert site.problems() == []
+    site.tell(raw("host: nowhere", kind=kind))
+    site.tell(without=(raw("host: nowhere", kind=kind),))
+    assert site.problems() == []
 
 
 def test_it_goes_when_nothing_needs_it_any_more() -> None:

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 from fairlead import translation
 from fairlead.models.base import KubernetesObject
@@ -181,11 +182,18 @@ def computed_by(world: World, *texts: str) -> Counter[str]:
     return world.graph.computed - before
 
 
-def test_a_weight_costs_one_virtual_host_and_one_route_configuration() -> None:
+def all_examples(*last: Path) -> World:
+    """A world of all examples; of objects of the same name it has those in the files `last`."""
     world = World()
     for objects_ in variants().values():
         world.put(objects_[0])
+    put(world, *(file.read_text() for file in last))
     everything(world)
+    return world
+
+
+def test_a_weight_costs_one_virtual_host_and_one_route_configuration() -> None:
+    world = all_examples(*(EXAMPLES / "canary").glob("*.yaml"))
     text = (EXAMPLES / "canary" / "gateway.yaml").read_text()
     computed_by(world, text)  # other examples have objects of the same names
     counts = computed_by(world, text.replace("weight: 90", "weight: 80"))
@@ -196,10 +204,7 @@ def test_a_weight_costs_one_virtual_host_and_one_route_configuration() -> None:
 
 
 def test_a_secret_costs_one_secret() -> None:
-    world = World()
-    for objects_ in variants().values():
-        world.put(objects_[0])
-    everything(world)
+    world = all_examples()
     text = (EXAMPLES / "mutual-tls" / "secrets.yaml").read_text().partition("---\n")[0]
     other = (EXAMPLES / "gateway-api" / "secrets.yaml").read_text()
     counts = computed_by(world, other.replace("shop-example-com", "partners"))
@@ -210,10 +215,7 @@ def test_a_secret_costs_one_secret() -> None:
 
 
 def test_an_endpoint_costs_its_assignments() -> None:
-    world = World()
-    for objects_ in variants().values():
-        world.put(objects_[0])
-    everything(world)
+    world = all_examples(*(EXAMPLES / "canary").glob("*.yaml"))
     text = (EXAMPLES / "canary" / "reviews.yaml").read_text()
     computed_by(world, text)
     counts = computed_by(world, text.replace("port: 9011", "port: 9999"))

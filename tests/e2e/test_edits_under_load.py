@@ -258,3 +258,47 @@ async def test_a_hundred_edits_cost_no_request(stack: Stack, protocol: str) -> N
     assert traffic.connections == 4, "no connection was ended"
     assert {name: count for name, count in stats.items() if count and "in_place" not in name} == {}
     await told(stack)
+
+
+@pytest.mark.parametrize("protocol", ["delta", "sotw"])
+async def test_connections_live_on_while_their_route_leads_nowhere(stack: Stack, protocol: str) -> None:
+    traffic = Traffic(stack.address, port=EXTRA)
+    site = Site(stack, traffic)
+    server = f"\n  - port: {{number: {EXTRA}, name: tcp, protocol: TCP}}\n    hosts: ['*']"
+    stack.write("gateway.yaml", gateway(server))
+    site.endpoints()
+    site.service()
+    site.subsets("v1", "v2")
+
+    def route(subset: str) -> None:
+        spec = f"tcp: [{{route: [{{destination: {{host: shop, subset: {subset}}}}}]}}]"
+        stack.write("route.yaml", virtual_service("raw", "*", spec))
+
+    route("v1")
+    for name, port in BACKENDS.items():
+        await stack.backend(name, port, timeout_keep_alive=600)
+    await stack.serve("--deletion-grace", "0")
+    envoy = await stack.envoy(protocol, namespace=PROXY_NAMESPACE, labels=PROXY_LABELS)
+    async with traffic.flowing():
+        await traffic.all_see("one answers", lambda answer: answer.backend == "one")
+        route("z2")
+        await told(stack, "held")
+        site.subsets("v2")
+        (stack.folder / "service.yaml").unlink()
+        await told(stack, "held")
+        answered = traffic.answered
+        await until(lambda: traffic.failures or traffic.answered > answered + 20, "one answers still")
+        assert traffic.backends() == {"one"}
+        assert await envoy.stats(r"listener_(modified|in_place_updated)$") == {
+            "listener_manager.listener_modified": 0,
+            "listener_manager.listener_in_place_updated": 0,
+        }
+        site.service()
+        site.subsets("v1", "z2")
+        await told(stack)
+        # Those that have a connection keep it, as Envoy drains it for ten minutes.
+        await until(
+            lambda: traffic.failures or traffic.backends() == {"one", "two"}, "new connections go to the new one"
+        )
+    assert traffic.failures == []
+    assert traffic.connections == 2

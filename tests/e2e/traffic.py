@@ -22,6 +22,8 @@ class Traffic:
 
     address: str
     host: str = "a.test"
+    port: int = HTTP
+    """Without TLS."""
     tls: bool = False
     """Half of the clients use TLS."""
     clients: int = 4
@@ -35,7 +37,7 @@ class Traffic:
 
     def _run(self, client: int) -> None:
         tls, keeps = self.tls and client % 2 == 1, client < self.clients // 2
-        port, server_name = (HTTPS, self.host) if tls else (HTTP, None)
+        port, server_name = (HTTPS, self.host) if tls else (self.port, None)
         connection = connect(self.address, port, server_name)
         while not self._stopped:
             self.connections += keeps and connection.sock is None

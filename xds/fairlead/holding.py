@@ -1,25 +1,28 @@
-"""Virtual hosts that are held: what proxies keep of an earlier state, because the present one leads to nothing.
+"""What is held: what proxies keep of an earlier state, because the present one leads to nothing.
 
-A virtual host is whole when every destination of its routes exists. One that was whole and is so no longer - its route
-was changed to a host or subset that does not exist (yet), or what it leads to was taken away - stays what it was, with
-the clusters and endpoints that it refers to, until all its destinations exist again or it is removed.
+A virtual host is whole when every destination of its routes exists; a filter chain that passes connections on, when
+all its backends do. One that was whole and is so no longer - its route was changed to a host or subset that does not
+exist (yet), or what it leads to was taken away - stays what it was, with the clusters and endpoints that it refers to,
+until all its destinations exist again or it is removed.
 
 This is history, so it is no derived value: it lies over what is derived, for all proxies of a selection. Virtual hosts
-are replaced by those that are held. The clusters that these refer to stay reachable and so go on to follow the world
-(`World.retained`); of those that the world does not have any more, the last state is kept.
+and filter chains are replaced by those that are held. The clusters that these refer to stay reachable and so go on to
+follow the world (`World.retained`); of those that the world does not have any more, the last state is kept.
 
 What is new has nothing to fall back on: its requests are answered with 503. So it is with all that is held when the
 server restarts, and when no proxy has had the selection for a while. Copies of requests (mirrors) need no destination.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
 from fairlead import translation
 from fairlead.derive import Input
-from fairlead.intent import Backend, Cluster, Forward, VirtualHost
+from fairlead.intent import Backend, Cluster, FilterChain, Forward, TcpConnections, VirtualHost
 from fairlead.problems import Problem, error
 from fairlead.render import clusters as render_clusters
+from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
 from fairlead.resolve.dialect import VirtualHostKey
 from fairlead.resolve.scope import Locality, Selection
@@ -29,21 +32,90 @@ from fairlead.world import Retained, World
 
 HELD = "held"
 """The code of these problems."""
-HeldProblems = Input[Problem, frozenset[tuple[Selection, VirtualHostKey]]]
-"""Why virtual hosts are held -> which ones."""
+HeldProblems = Input[Problem, frozenset[Hashable]]
+"""Why something is held -> what is."""
+
+K = TypeVar("K", bound=Hashable)
+W = TypeVar("W", bound=VirtualHost | FilterChain)
+
+
+class ChainKey(NamedTuple):
+    """Identity of a filter chain that passes connections on, for a selection."""
+
+    listener: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A virtual host that is held."""
+class Held(Generic[W]):
+    """A virtual host or a filter chain that is held."""
 
-    host: VirtualHost
+    state: W
     """Its last whole state."""
     leaf: Resource
-    """The same, as it stands within a RouteConfiguration."""
+    """The same, as it stands within a RouteConfiguration or a Listener."""
     replaces: str
-    """Name of the virtual host that there would be instead."""
+    """Name of what there would be instead."""
     problems: frozenset[Problem]
+
+
+class _Keeper(Generic[K, W]):
+    """What is kept of one kind."""
+
+    def __init__(
+        self,
+        render: Callable[[W], Resource],
+        problems: HeldProblems,
+        owner: Hashable,
+        before: "_Keeper[K, W] | None",
+    ) -> None:
+        """`owner`: whose it is, for the problems; `before`: what was kept before, which is not changed."""
+        self.held: dict[K, Held[W]] = {}
+        self.whole: dict[K, W] = {}
+        """The last whole state of everything that has had one."""
+        self.touched: set[K] = set()
+        """What is held now, or no longer, or in another state."""
+        self.before = before
+        self._render = render
+        self._problems = problems
+        self._owner = owner
+
+    def decide(self, key: K, state: W | None, missing: Iterable[Problem], what: str) -> None:
+        """`state`: the present one, in which these destinations are `missing`; `what` people call it."""
+        problems = frozenset(_problem(what, problem) for problem in missing)
+        if state is None or not problems:
+            self.hold(key, None)
+            self.whole.pop(key, None)
+            if state is not None:
+                self.whole[key] = state
+            return
+        whole = self.whole.get(key)
+        if whole is None and self.before is not None:
+            whole = self.before.whole.get(key)
+        if whole is not None:
+            self.whole[key] = whole
+            self.hold(key, Held(whole, self._render(whole), state.name, problems))
+
+    def hold(self, key: K, held: Held[W] | None) -> None:
+        """Hold something at that state, or no longer."""
+        before = self.held.pop(key, None)
+        if held is None and before is None:
+            return
+        if held is not None:
+            self.held[key] = held
+        if held != before:
+            self.touched.add(key)
+        what = frozenset(((self._owner, type(key), key),))  # tuples of different types can be equal
+        told = before.problems if before is not None else frozenset()
+        tell = held.problems if held is not None else frozenset()
+        for problem in tell - told:
+            self._problems.set(problem, (self._problems.get(problem) or frozenset()) | what)
+        for problem in told - tell:
+            others = (self._problems.get(problem) or frozenset()) - what
+            if others:
+                self._problems.set(problem, others)
+            else:
+                self._problems.delete(problem)
 
 
 class Holding:
@@ -58,45 +130,57 @@ class Holding:
         notify: "Callable[[Holding], None]",
     ) -> None:
         """`before`: of the selection that its first proxies had. `notify` is called when `steps` have work to do."""
-        self.held: dict[VirtualHostKey, Held] = {}
+        self.hosts: _Keeper[VirtualHostKey, VirtualHost] = _Keeper(
+            render_routes.virtual_host, problems, selection, None if before is None else before.hosts
+        )
+        self.chains: _Keeper[ChainKey, FilterChain] = _Keeper(
+            render_listeners.filter_chain, problems, selection, None if before is None else before.chains
+        )
+        """Those that pass connections on; those for requests lead to route tables."""
         self.lost: dict[Backend, Cluster] = {}
-        """What virtual hosts that are held refer to, but the world does not have any more."""
+        """What is referred to by what is held, but the world does not have any more."""
         self.selection = selection
-        self._world, self._problems, self._before = world, problems, before
-        self._touched_hosts: set[VirtualHostKey] = set()
+        self._world, self._before = world, before
         self._touched_backends: set[Backend] = set()
         self._hosts = translation.hosts_of(world, selection)
+        self._listeners = translation.listener_outcomes(world, selection)
         self._clusters = translation.cluster_outcomes(world, selection)
         self._host_changes = self._hosts.changes(lambda: notify(self), urgent=True)
+        self._listener_changes = self._listeners.changes(lambda: notify(self), urgent=True)
         self._cluster_changes = self._clusters.changes(lambda: notify(self), urgent=True)
         self._due_hosts: set[VirtualHostKey] = set()
+        self._due_listeners: set[str] = set()
         self._due_backends: set[Backend] = set()
-        self._whole: dict[VirtualHostKey, VirtualHost] = {}
-        """The last whole state of every virtual host that has had one."""
+        self._chains_of: dict[str, frozenset[ChainKey]] = {}
+        """Listener -> its filter chains that pass connections on."""
         self._existing: dict[Backend, Cluster] = {}
         """The last state of every cluster that is reachable or needed."""
         self._needed: frozenset[Backend] = frozenset()
-        """What virtual hosts that are held refer to."""
+        """What is referred to by what is held."""
         self._published: dict[Backend, dict[tuple[str, Locality], Resource]] = {}
         """The last clusters and endpoints of what is lost, by type, as proxies of each locality have them."""
 
     def forget_before(self) -> None:
         """All that comes from the selection before has been published."""
-        self._before = None
+        self._before = self.hosts.before = self.chains.before = None
 
     def close(self) -> None:
         """Nobody has the selection any more."""
         self._host_changes.close()
+        self._listener_changes.close()
         self._cluster_changes.close()
         self._world.retained.delete(self.selection)
-        for key in list(self.held):
-            self._hold(key, None)
+        for host in list(self.hosts.held):
+            self.hosts.hold(host, None)
+        for chain in list(self.chains.held):
+            self.chains.hold(chain, None)
 
-    def take_touched(self) -> tuple[set[VirtualHostKey], set[Backend]]:
-        """Of which virtual hosts, and of which backends, something else is to be published since the last call."""
-        hosts, self._touched_hosts = self._touched_hosts, set()
+    def take_touched(self) -> tuple[set[VirtualHostKey], set[str], set[Backend]]:
+        """Of which virtual hosts, listeners and backends something else is to be published since the last call."""
+        hosts, self.hosts.touched = self.hosts.touched, set()
+        chains, self.chains.touched = self.chains.touched, set()
         backends, self._touched_backends = self._touched_backends, set()
-        return hosts, backends
+        return hosts, {chain.listener for chain in chains}, backends
 
     # --- What is held -------------------------------------------------------------------------------------------------
 
@@ -104,11 +188,14 @@ class Holding:
         """Decide what is held now, in small steps between which the caller may do other things but change inputs."""
         self._due_hosts |= self._host_changes.take()
         while self._due_hosts:
-            self._judge(next(iter(self._due_hosts)))
+            self._judge_host(next(iter(self._due_hosts)))
             yield
-        if self._touched_hosts:
-            held = (held.host for held in self.held.values())
-            self._needed = frozenset(backend for host in held for backend in translation.backends_of_host(host))
+        self._due_listeners |= self._listener_changes.take()
+        while self._due_listeners:
+            self._judge_listener(next(iter(self._due_listeners)))
+            yield
+        if self.hosts.touched or self.chains.touched:
+            self._needed = frozenset(self._references())
         yield from self._retain()
         self._due_backends |= self._cluster_changes.take() | (self._needed - self._existing.keys())
         self._due_backends |= self.lost.keys() - self._needed
@@ -117,41 +204,32 @@ class Holding:
             yield
         yield from self._retain()
 
-    def _judge(self, key: VirtualHostKey) -> None:
+    def _judge_host(self, key: VirtualHostKey) -> None:
         outcome = self._hosts.get(key)
-        if outcome is None:
-            self._whole.pop(key, None)
-            self._hold(key, None)
-        elif not (missing := _missing(outcome.value)):
-            self._whole[key] = outcome.value
-            self._hold(key, None)
-        else:
-            whole = self._whole.get(key)
-            if whole is None and self._before is not None:
-                whole = self._before._whole.get(key)
-            if whole is not None:
-                self._whole[key] = whole
-                problems = frozenset(_problem(key, problem) for problem in missing)
-                self._hold(key, Held(whole, render_routes.virtual_host(whole), outcome.value.name, problems))
+        host = None if outcome is None else outcome.value
+        missing = () if host is None else _missing_of_host(host)
+        self.hosts.decide(key, host, missing, key.domain)
         self._due_hosts.discard(key)
 
-    def _hold(self, key: VirtualHostKey, held: Held | None) -> None:
-        before = self.held.pop(key, None)
-        if held is not None:
-            self.held[key] = held
-        if held != before:
-            self._touched_hosts.add(key)
-        what = (self.selection, key)
-        told = before.problems if before is not None else frozenset()
-        tell = held.problems if held is not None else frozenset()
-        for problem in tell - told:
-            self._problems.set(problem, (self._problems.get(problem) or frozenset()) | {what})
-        for problem in told - tell:
-            others = (self._problems.get(problem) or frozenset()) - {what}
-            if others:
-                self._problems.set(problem, others)
-            else:
-                self._problems.delete(problem)
+    def _judge_listener(self, name: str) -> None:
+        outcome = self._listeners.get(name)
+        listener = None if outcome is None else outcome.value
+        found = {} if listener is None else {ChainKey(name, chain.name): chain for chain in listener.filter_chains}
+        found = {key: chain for key, chain in found.items() if isinstance(chain.connections, TcpConnections)}
+        for key, chain in found.items():
+            what = ", ".join(chain.server_names) or f"port {listener.port if listener is not None else 0}"
+            self.chains.decide(key, chain, _missing_of_chain(chain), what)
+        for key in self._chains_of.pop(name, frozenset()) - found.keys():
+            self.chains.decide(key, None, (), "")
+        if found:
+            self._chains_of[name] = frozenset(found)
+        self._due_listeners.discard(name)
+
+    def _references(self) -> Iterator[Backend]:
+        for host in self.hosts.held.values():
+            yield from translation.backends_of_host(host.state)
+        for chain in self.chains.held.values():
+            yield from translation.backends_of_chain(chain.state)
 
     def _retain(self) -> Iterator[None]:
         """Say what is needed, and bring to the present what depends on it."""
@@ -188,14 +266,19 @@ class Holding:
         self, key: VirtualHostKey, resource: Resource | None, _published: Resource | None
     ) -> Resource | None:
         """The virtual host that is sent by itself (VHDS); `resource`: what is derived."""
-        held = self.held.get(key)
+        held = self.hosts.held.get(key)
         return resource if held is None else render_routes.virtual_host_resource(key.route_table, held.leaf)
 
     def route_configuration(
         self, table: str, resource: Resource | None, _published: Resource | None
     ) -> Resource | None:
         """The RouteConfiguration with its virtual hosts; `resource`: what is derived."""
-        instead = {held.replaces: held.leaf for key, held in self.held.items() if key.route_table == table}
+        instead = {held.replaces: held.leaf for key, held in self.hosts.held.items() if key.route_table == table}
+        return resource if resource is None or not instead else resource.with_items(instead)
+
+    def listener(self, name: str, resource: Resource | None, _published: Resource | None) -> Resource | None:
+        """The listener of that name with its filter chains; `resource`: what is derived, wherever it is bound."""
+        instead = {held.replaces: held.leaf for key, held in self.chains.held.items() if key.listener == name}
         return resource if resource is None or not instead else resource.with_items(instead)
 
     def cluster(
@@ -235,22 +318,28 @@ class Holding:
 _NOTHING = Retained(frozenset(), frozenset())
 
 
-def _missing(host: VirtualHost) -> list[Problem]:
+def _missing_of_host(host: VirtualHost) -> Iterator[Problem]:
     """Why not every destination of the routes exists."""
-    return [
-        destination.missing
-        for route in host.routes
-        if isinstance(route.action, Forward)
-        for destination in route.action.destinations
-        if destination.missing is not None
-    ]
+    for route in host.routes:
+        if isinstance(route.action, Forward):
+            for destination in route.action.destinations:
+                if destination.missing is not None:
+                    yield destination.missing
 
 
-def _problem(key: VirtualHostKey, missing: Problem) -> Problem:
+def _missing_of_chain(chain: FilterChain) -> Iterator[Problem]:
+    """Why not every backend of the connections exists."""
+    if isinstance(chain.connections, TcpConnections):
+        for share in chain.connections.backends:
+            if share.missing is not None:
+                yield share.missing
+
+
+def _problem(what: str, missing: Problem) -> Problem:
     return error(
         HELD,
-        f"{key.domain} is held as it was when all its routes led somewhere, since {missing.message}",
+        f"{what} is held as it was when all its routes led somewhere, since {missing.message}",
         key=missing.key,
         path=missing.path,
-        hint=f"{missing.hint}; no edit of {key.domain} takes effect before",
+        hint=f"{missing.hint}; no edit of {what} takes effect before",
     )

@@ -20,6 +20,7 @@ from fairlead.intent import (
     Credential,
     Discovery,
     EndpointAssignment,
+    FilterChain,
     Forward,
     KeyPairFilesCredential,
     Listener,
@@ -285,17 +286,21 @@ def backends_of_routes(
     return backends_of_host(outcome.value)
 
 
+def backends_of_chain(chain: FilterChain) -> Iterator[Backend]:
+    """What a filter chain passes connections on to."""
+    if isinstance(chain.connections, TcpConnections):
+        for share in chain.connections.backends:
+            yield share.backend
+
+
 @derived_index(listener_outcomes)
 def backends_of_listeners(
     _world: World, _selection: Selection, _name: str, outcome: Outcome[Listener | None]
 ) -> Iterable[Backend]:
     """Backend -> the listeners that pass connections on to it."""
-    if outcome.value is None:
-        return
-    for chain in outcome.value.filter_chains:
-        if isinstance(chain.connections, TcpConnections):
-            for share in chain.connections.backends:
-                yield share.backend
+    if outcome.value is not None:
+        for chain in outcome.value.filter_chains:
+            yield from backends_of_chain(chain)
 
 
 @derived

@@ -7,6 +7,7 @@ from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin
 from fairlead.intent.routing import VirtualHost
 from fairlead.intent.tls import TlsParameters, Validation
+from fairlead.problems import Problem
 
 
 class ClientCertificates(enum.Enum):
@@ -106,6 +107,8 @@ class WeightedBackend:
 
     backend: Backend
     weight: int = 1
+    missing: Problem | None = None
+    """Why there is no such backend, so that proxies go on with what they have rather than take this."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,10 +84,10 @@ def _subject(hub: Hub, candidate: _Candidate, host: str) -> Subject:
     proxy = candidate.connection.proxy
     found = subject(hub.world, proxy, candidate.selection, _name(candidate), resources, host)
     group = next((group for group in hub.groups if candidate.connection in group.members), None)
-    held = () if group is None else group.holding.held.items()
+    held = () if group is None else group.holding.hosts.held.items()
     # What is held is as it was; the lines of the files are those of the present.
     of_held = {
-        (key.route_table, item.host.name): [tuple(map(Source, route.origin)) for route in item.host.routes]
+        (key.route_table, item.state.name): [tuple(map(Source, route.origin)) for route in item.state.routes]
         for key, item in held
     }
     return replace(found, routes={**found.routes, **of_held})

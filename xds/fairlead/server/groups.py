@@ -19,6 +19,8 @@ from fairlead.holding import HeldProblems, Holding
 from fairlead.intent import Backend
 from fairlead.resolve.dialect import VirtualHostKey
 from fairlead.resolve.scope import Locality, Proxy, Selection
+from fairlead.resolve.sidecar.listeners import Direction
+from fairlead.resolve.sidecar.listeners import Key as SidecarListener
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Snapshot, Table
@@ -160,7 +162,9 @@ class Groups:
         group = self._groups.get(key)
         if group is None:
             holding = self._holding(key.selection.shared, before)
+            of_listeners = partial(_of_sidecar, holding.listener) if key.selection.workload else holding.listener
             overlays: dict[str, _Overlay] = {
+                types.LISTENER: of_listeners,
                 types.CLUSTER: partial(holding.cluster, key.locality),
                 types.CLUSTER_LOAD_ASSIGNMENT: partial(holding.endpoints, key.locality),
                 types.VIRTUAL_HOST: holding.virtual_host,
@@ -176,7 +180,7 @@ class Groups:
             self.unfilled[group] = None
             for feed in feeds:
                 feed.groups.add(group)
-            _again(group, (), holding.lost)
+            _again(group, (), (), holding.lost)
         return group
 
     def _holding(self, selection: Selection, before: Group | None) -> Holding:
@@ -222,11 +226,11 @@ class Groups:
         finally:
             if not finished:
                 self._decide(holding)
-        hosts, backends = holding.take_touched()
-        if hosts or backends:
+        touched = holding.take_touched()
+        if any(touched):
             for group in self:
                 if group.holding is holding:
-                    _again(group, hosts, backends)
+                    _again(group, *touched)
 
     def publish(self, new: Set[Group]) -> set[Group]:
         """Bring all tables but those of other new groups to the present at once; returns the groups with changes.
@@ -271,9 +275,21 @@ class Groups:
             self._begun.discard(holding)
 
 
-def _again(group: Group, hosts: Iterable[VirtualHostKey], backends: Iterable[Backend]) -> None:
-    """Let the tables of a group look again at virtual hosts and at backends."""
+def _of_sidecar(
+    overlay: _Overlay, key: SidecarListener, resource: Resource | None, published: Resource | None
+) -> Resource | None:
+    """What the overlay of listeners makes of one of a sidecar: nothing is held of what reaches the application."""
+    direction, name = key
+    return overlay(name, resource, published) if direction is Direction.OUTBOUND else resource
+
+
+def _again(
+    group: Group, hosts: Iterable[VirtualHostKey], listeners: Iterable[str], backends: Iterable[Backend]
+) -> None:
+    """Let the tables of a group look again at virtual hosts, at listeners and at backends."""
+    is_sidecar = group.key.selection.workload is not None
     keys: dict[str, Iterable[Any]] = {
+        types.LISTENER: [(Direction.OUTBOUND, name) for name in listeners] if is_sidecar else listeners,
         types.VIRTUAL_HOST: hosts,
         types.CLUSTER: backends,
         types.CLUSTER_LOAD_ASSIGNMENT: backends,

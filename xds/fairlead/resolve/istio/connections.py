@@ -118,11 +118,11 @@ def _answerable(match: TLSMatchAttributes | L4MatchAttributes, source: Source, p
 def _connections(
     route: tuple[RouteDestination, ...], virtual_service: VirtualService, source: Source, path: FieldPath
 ) -> TcpConnections:
-    shares = [
-        WeightedBackend(reference(share.destination, source, (*path, index, "destination")).backend, share.weight or 1)
-        for index, share in enumerate(route)
-        if share.weight or len(route) == 1
-    ]
+    shares = []
+    for index, share in enumerate(route):
+        if share.weight or len(route) == 1:
+            found = reference(share.destination, source, (*path, index, "destination"))
+            shares.append(WeightedBackend(found.backend, share.weight or 1, found.missing))
     if len({clusters.tunnel(source.world, source.place.viewer, share.backend) for share in shares}) > 1:
         message = "no connection is tunnelled, since the destinations of the route do not all have the same tunnel"
         source.warn("unsupported-value", message, path, "give each of them a route of its own")
