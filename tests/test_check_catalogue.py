@@ -10,12 +10,14 @@ shown with it have a line that ends in `# see`.
 import json
 import os
 import re
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from fairlead.check.catalogue import ENTRIES, SUBJECTS
+from fairlead.check.findings import findings
 from fairlead.check.sarif import as_sarif
 from fairlead.check.suppression import Suppression, parse, unsuppressed
 from fairlead.cli.offline import all_problems, load
@@ -163,6 +165,79 @@ def kept(text: str, folder: Path, *rules: Suppression) -> list[Problem]:
     file.write_text(text)
     world, reading = load([file])
     return unsuppressed(world, all_problems(world, reading, now=NOW), rules)
+
+
+# --- Scale ------------------------------------------------------------------------------------------------------------
+
+_EDGE = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: http}
+spec:
+  selector: {app: edge}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: wild}
+stringData: {tls.crt: "<certificate of *.example.com>", tls.key: "<key of *.example.com>"}
+"""
+_TENANT = """---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g%}
+spec:
+  selector: {app: edge}
+  servers:
+  - port: {number: 443, name: https, protocol: HTTPS}
+    tls: {mode: SIMPLE, credentialName: wild}
+    hosts: [h%.example.com]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: v%}
+spec:
+  hosts: [shared.example.com, h%.example.com]
+  gateways: [http, g%]
+  http: [{match: [{uri: {prefix: /%/}}], route: [{destination: {host: s%}}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: s%}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: s%}
+spec: {host: s%, subsets: [{name: v1, labels: {version: v1}}]}
+"""
+
+
+def calls(tenants: int, folder: Path) -> int:
+    """How many functions are called to find what is wrong for so many tenants."""
+    text = _EDGE + "".join(_TENANT.replace("%", str(1000 + number)) for number in range(tenants))
+    file = folder / f"{tenants}.yaml"
+    file.write_text(filled(text))
+    world, _ = load([file])
+    count = 0
+
+    def counting(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call"
+
+    sys.setprofile(counting)
+    try:
+        found = findings(world, NOW)
+    finally:
+        sys.setprofile(None)
+    assert sum(problem.code == "connection-reuse" for problem in found) == tenants
+    return count
+
+
+def test_the_work_grows_as_the_objects_do(tmp_path: Path) -> None:
+    """With one certificate for all, and one host for all, each could be compared with all others."""
+    calls(5, tmp_path)  # what is made once
+    assert calls(160, tmp_path) < 2.15 * calls(80, tmp_path)
 
 
 # --- Code review ------------------------------------------------------------------------------------------------------
