@@ -48,7 +48,7 @@ def routes(number: int) -> str:
 
 
 GOOD = {
-    "front.yaml": FRONT,
+    "front.yaml": FRONT + "  - {name: seventh, port: 81}\n",
     "web.yaml": service("web", 80, BACKEND),
     "edge.yaml": gateway(http_server(), https_server("h7.test", "h7")),
     "seventh.yaml": gateway(
