@@ -10,7 +10,7 @@ import operator
 import zlib
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from fairlead.derive import Collection, derived, derived_index, derived_map, shared_map
 from fairlead.intent import (
@@ -24,14 +24,13 @@ from fairlead.intent import (
     Forward,
     KeyPairFilesCredential,
     Listener,
-    Origin,
     RouteTable,
     TcpConnections,
     TlsTermination,
     Validation,
     VirtualHost,
 )
-from fairlead.problems import FieldPath, ObjectKey, Problem
+from fairlead.problems import ObjectKey, Problem
 from fairlead.render import clusters as render_clusters
 from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
@@ -41,22 +40,12 @@ from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Proxy, Role, Selection, Viewer
-from fairlead.resolve.services import CLUSTER_DOMAIN, qualify
 from fairlead.resolve.sidecar import exposures, ingress, outbound
 from fairlead.resolve.sidecar import listeners as sidecar_listening
 from fairlead.resolve.sidecar import virtual_hosts as sidecar_hosts
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 from fairlead.world import World
-
-
-class WrittenAt(NamedTuple):
-    """Where a route is written."""
-
-    origin: Origin
-    path: FieldPath
-    """In the last object of `origin`."""
-
 
 ResourceMap = (
     Collection[str, Resource]
@@ -242,26 +231,6 @@ def route_configurations(world: World, selection: Selection, table: str) -> Reso
 def discovering_route_configurations(_world: World, _selection: Selection, table: str) -> Resource:
     """RouteConfigurations whose virtual hosts are resources of their own."""
     return render_routes.route_configuration_with_discovery(RouteTable(table, (), exposures.is_by_authority(table)))
-
-
-def written_routes(world: World, selection: Selection, host: str) -> dict[tuple[str, str], tuple[WrittenAt, ...]]:
-    """Where the routes for a host are written: (route table, virtual host) -> one place for each of its routes.
-
-    Of all virtual hosts that could serve the host, wildcards included; the last object of a place has its path.
-    """
-    labels = host.lower().split(".")
-    domains = [host.lower(), *(".".join(("*", *labels[index:])) for index in range(1, len(labels))), "*"]
-    if selection.role is Role.SIDECAR:
-        # Applications may ask for the name alone, or with its namespace.
-        domains[1:1] = (qualify(host, selection.namespace), f"{host}.{CLUSTER_DOMAIN}".lower())
-    found = {}
-    for table in route_tables(world, selection):
-        for domain in domains:
-            outcome = hosts_of(world, selection).get(VirtualHostKey(table, domain))
-            if outcome is not None:
-                places = tuple(WrittenAt(route.origin, route.path) for route in outcome.value.routes)
-                found[table, outcome.value.name] = places
-    return found
 
 
 # --- Clusters and endpoints -------------------------------------------------------------------------------------------
