@@ -13,9 +13,11 @@ from fairlead._pb.envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_
 from fairlead._pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import UpstreamTlsContext
 from fairlead._pb.envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from fairlead._pb.google.protobuf.any_pb2 import Any
-from fairlead.simulation.facts import address_in_words, duration_in_words
+from fairlead.simulation.facts import ISTIO_DEFAULT, address_in_words, duration_in_words
 from fairlead.simulation.values import Fact
 
+_CONNECT_TIMEOUT = "10s"
+"""Istio's."""
 _UNLIMITED = 0xFFFF_FFFF
 _LIMITS = {
     "max_connections": "connections",
@@ -32,7 +34,8 @@ def of_cluster(cluster: Cluster) -> Iterator[Fact]:
     elif cluster.type == Cluster.ORIGINAL_DST:
         yield Fact("endpoints", "where the client wanted to go")
     yield Fact("balancing", _balancing(cluster))
-    yield Fact("connect timeout", duration_in_words(cluster.connect_timeout))
+    timeout = duration_in_words(cluster.connect_timeout)
+    yield Fact("connect timeout", f"{timeout}; {ISTIO_DEFAULT}" if timeout == _CONNECT_TIMEOUT else timeout)
     limits = [text for found in cluster.circuit_breakers.thresholds for text in _limits(found)]
     limits += _http_limits(cluster)
     if limits:

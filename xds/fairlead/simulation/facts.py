@@ -20,6 +20,8 @@ from fairlead._pb.google.protobuf.duration_pb2 import Duration
 from fairlead.simulation.values import Fact, Request
 from fairlead.simulation.words import backend
 
+ISTIO_DEFAULT = "Istio's default"
+"""Said of what Istio does where nobody says anything."""
 _ISTIO_RETRIES = ("connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes")
 """What Istio retries, twice, where a VirtualService says nothing
 (https://istio.io/latest/docs/concepts/traffic-management/#retries)."""
@@ -117,7 +119,7 @@ def _operations(operations: Iterable[HeaderValueOption]) -> Iterator[str]:
 def _of_action(action: RouteAction, request: Request) -> Iterator[Fact]:
     timeout = action.timeout
     unlimited = not (timeout.seconds or timeout.nanos)
-    yield Fact("timeout", "none" if action.HasField("timeout") and unlimited else _timeout(action))
+    yield Fact("timeout", f"none; {ISTIO_DEFAULT}" if action.HasField("timeout") and unlimited else _timeout(action))
     yield Fact("retries", _retries(action.retry_policy, request) if action.HasField("retry_policy") else "none")
     for mirror in action.request_mirror_policies:
         share = fraction(mirror.runtime_fraction.default_value) if mirror.HasField("runtime_fraction") else 1.0
@@ -133,7 +135,7 @@ def _of_action(action: RouteAction, request: Request) -> Iterator[Fact]:
 
 
 def _timeout(action: RouteAction) -> str:
-    return duration_in_words(action.timeout) if action.HasField("timeout") else "15s (Envoy's default)"
+    return duration_in_words(action.timeout) if action.HasField("timeout") else "15s; Envoy's default"
 
 
 def _retries(policy: RetryPolicy, request: Request) -> str:
@@ -145,7 +147,7 @@ def _retries(policy: RetryPolicy, request: Request) -> str:
     if policy.HasField("per_try_timeout"):
         words += f", {duration_in_words(policy.per_try_timeout)} for each try"
     if tuple(conditions) == _ISTIO_RETRIES and number == 2:
-        words += "; Istio's default"
+        words += f"; {ISTIO_DEFAULT}"
     if request.method not in _SAFE_METHODS and not set(conditions) <= _BEFORE_THE_BACKEND:
         words += f"; a {request.method} may arrive more than once: `retries: {{attempts: 0}}` prevents that"
     return words
