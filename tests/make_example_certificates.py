@@ -69,7 +69,15 @@ def main() -> None:
             pem(make(client, hosts=[f"{client}.partner.example.com"], issuer=signer)),
         )
     write("egress/secrets.yaml", secret("api-authorities", "default", {"ca.crt": authority.certificate_pem}, "Opaque"))
-    for path, host in (("egress", "api.localhost"), ("tcp-and-passthrough", "vault.example.com")):
+    write(
+        "egress-tls-origination/secrets.yaml",
+        secret("www-example-com", "istio-system", {"ca.crt": authority.certificate_pem}, "Opaque"),
+    )
+    for path, host in (
+        ("egress", "api.localhost"),
+        ("egress-tls-origination", "www.example.com"),
+        ("tcp-and-passthrough", "vault.example.com"),
+    ):
         write(f"{path}/backend.pem", pem(make(host, hosts=[host], issuer=authority), authority))
 
 
