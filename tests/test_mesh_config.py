@@ -9,11 +9,13 @@ from fairlead.intent import (
     AccessLog,
     Backend,
     Cluster,
+    EscapedSlashes,
     FilterChain,
     Forward,
     ForwardedCertificate,
+    HeadersWithUnderscores,
     HttpConnections,
-    PathNormalization,
+    HttpLimits,
     TcpConnections,
     TcpKeepalive,
     TlsVersion,
@@ -118,6 +120,7 @@ def certificate_limits(made: World, name: str) -> Any:
 LOG, JSON_LOG = AccessLog("/log", DEFAULT_TEXT), AccessLog("/log", json.dumps(DEFAULT_JSON), is_json=True)
 TOPOLOGY = "defaultConfig: {{gatewayTopology: {{{}}}}}".format
 HEADERS = "defaultConfig: {{proxyHeaders: {{{}}}}}".format
+CONNECTIONS = "defaultConfig: {{connectionSettings: {{{}}}}}".format
 
 mark = pytest.mark
 EFFECTS: list[tuple[pytest.MarkDecorator, str, Callable[[World], Any], Any, Any]] = [
@@ -158,19 +161,89 @@ EFFECTS: list[tuple[pytest.MarkDecorator, str, Callable[[World], Any], Any, Any]
         (None, None),
         (None, LOG),
     ),
-    (
-        mark.istio_fields("MeshConfig.pathNormalization.normalization"),
-        "pathNormalization: {normalization: NONE}",
-        lambda w: plain(w).options.path_normalization,
-        PathNormalization.BASE,
-        PathNormalization.NONE,
+    *(
+        (
+            mark.istio_fields("MeshConfig.pathNormalization.normalization"),
+            f"pathNormalization: {{normalization: {normalization}}}",
+            lambda w: (
+                plain(w).options.normalize_path,
+                plain(w).options.merge_slashes,
+                plain(w).options.escaped_slashes,
+            ),
+            (True, False, EscapedSlashes.KEEP),
+            expected,
+        )
+        for normalization, expected in (
+            ("DEFAULT", (True, False, EscapedSlashes.KEEP)),
+            ("NONE", (False, False, EscapedSlashes.KEEP)),
+            ("MERGE_SLASHES", (True, True, EscapedSlashes.KEEP)),
+            ("DECODE_AND_MERGE_SLASHES", (True, True, EscapedSlashes.FORWARD)),
+        )
     ),
     (
-        mark.istio_fields("MeshConfig.pathNormalization.normalization"),
-        "pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}",
-        lambda w: plain(w).options.path_normalization,
-        PathNormalization.BASE,
-        PathNormalization.DECODE_AND_MERGE_SLASHES,
+        mark.istio_fields(
+            "MeshConfig.defaultConfig.connectionSettings.{httpIdleTimeout,httpMaxConnectionDuration,httpDrainTimeout,"
+            "httpRequestTimeout,httpRequestHeadersTimeout,httpStreamIdleTimeout,httpMaxStreamDuration,"
+            "httpMaxConcurrentStreams,http2InitialStreamWindowSize,http2InitialConnectionWindowSize,"
+            "httpHeadersWithUnderscoresAction}"
+        ),
+        CONNECTIONS(
+            "httpIdleTimeout: 1s, httpMaxConnectionDuration: 2s, httpMaxStreamDuration: 3s, httpStreamIdleTimeout: 4s, "
+            "httpRequestTimeout: 5s, httpRequestHeadersTimeout: 6s, httpDrainTimeout: 7s, httpMaxConcurrentStreams: 8, "
+            "http2InitialStreamWindowSize: 65536, http2InitialConnectionWindowSize: 65537, "
+            "httpHeadersWithUnderscoresAction: HEADERS_WITH_UNDERSCORES_DROP_HEADER"
+        ),
+        lambda w: plain(w).options.limits,
+        HttpLimits(),
+        HttpLimits(
+            *(seconds * 10**9 for seconds in range(1, 8)), 8, 65_536, 65_537, HeadersWithUnderscores.DROP_HEADER
+        ),
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.connectionSettings.profile"),
+        CONNECTIONS("profile: EDGE, httpMaxConcurrentStreams: 7"),
+        lambda w: (
+            plain(w).options.limits,
+            plain(w).options.merge_slashes,
+            plain(w).options.escaped_slashes,
+            all_listeners(w)["0.0.0.0_80"].buffer_limit,
+        ),
+        (HttpLimits(), False, EscapedSlashes.KEEP, None),
+        (
+            HttpLimits(
+                idle_timeout=3600 * 10**9,
+                stream_idle_timeout=300 * 10**9,
+                request_timeout=300 * 10**9,
+                request_headers_timeout=60 * 10**9,
+                max_concurrent_streams=7,
+                stream_window=65_536,
+                connection_window=1_048_576,
+                headers_with_underscores=HeadersWithUnderscores.REJECT_REQUEST,
+            ),
+            True,
+            EscapedSlashes.REDIRECT,
+            32_768,
+        ),
+    ),
+    (
+        mark.istio_fields(
+            "MeshConfig.defaultConfig.connectionSettings.{httpMergeSlashes,httpPathWithEscapedSlashesAction}",
+            "MeshConfig.defaultConfig.connectionSettings.{listener,cluster}PerConnectionBufferLimitBytes",
+        ),
+        "{pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}, "
+        + CONNECTIONS(
+            "httpMergeSlashes: false, httpPathWithEscapedSlashesAction: REJECT_REQUEST, "
+            "listenerPerConnectionBufferLimitBytes: 1, clusterPerConnectionBufferLimitBytes: 2"
+        )
+        + "}",
+        lambda w: (
+            plain(w).options.merge_slashes,
+            plain(w).options.escaped_slashes,
+            all_listeners(w)["0.0.0.0_443"].buffer_limit,
+            cluster(w).buffer_limit,
+        ),
+        (False, EscapedSlashes.KEEP, None, None),
+        (False, EscapedSlashes.REJECT_REQUEST, 1, 2),
     ),
     (
         mark.istio_fields("MeshConfig.defaultConfig.gatewayTopology.numTrustedProxies"),
@@ -418,7 +491,8 @@ def test_the_access_log_recomputes_listeners_only() -> None:
 
 def test_the_trusted_proxies_recompute_listeners_only() -> None:
     found = computed("", TOPOLOGY("numTrustedProxies: 2"))
-    assert set(found) - {"attempt_count", "forwarded_host", "proxy_protocol"} == {
+    of_proxies = {"attempt_count", "forwarded_host", "proxy_protocol", "listener_buffer_limit", "cluster_buffer_limit"}
+    assert set(found) - of_proxies == {
         *("http_options", "listener", "_plaintext_chains", "_tls_chains"),
     }
 
@@ -477,6 +551,7 @@ def told(text: str) -> set[Problem]:
         ("defaultServiceExportTo: [a b]", "invalid-export", 1, "a b"),
         ("extensionProviders: [{name: zipkin}]", "unsupported-field", 1, "accessLogFile"),
         ("discoverySelectors:\n- matchExpressions: [{key: a, operator: Is}]", "invalid-value", 2, "DoesNotExist"),
+        (CONNECTIONS("http2InitialStreamWindowSize: 1"), "invalid-value", 1, "65535"),
         ("trustDomain: example.com", "unsupported-field", 1, "policy"),
         ("a: b\nc: {", "syntax", 3, ""),
         ("a: b\n  c: d", "syntax", 2, "indentation"),

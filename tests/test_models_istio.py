@@ -12,7 +12,7 @@ from fairlead.models.decode import decode, decode_leniently
 from fairlead.models.istio.destination_rule import DestinationRule
 from fairlead.models.istio.gateway import Gateway, ServerTLSMode
 from fairlead.models.istio.mesh_config import MeshConfig
-from fairlead.models.istio.proxy_config import ProxyConfig, ProxyHeaders
+from fairlead.models.istio.proxy_config import ConnectionSettings, ProxyConfig, ProxyHeaders
 from fairlead.models.istio.service_entry import Resolution, ServiceEntry
 from fairlead.models.istio.sidecar import CaptureMode, Sidecar
 from fairlead.models.istio.virtual_service import RedirectPortSelection, StringMatch, VirtualService
@@ -89,7 +89,7 @@ def every_field_of_the_mesh() -> tuple[MeshConfig, tuple[Problem, ...]]:
 def test_every_field_of_the_mesh_config_is_known() -> None:
     found, problems = every_field_of_the_mesh()
     assert {problem.code for problem in problems} == {"unsupported-field"}
-    models = [MeshConfig, ProxyConfig, ProxyHeaders]
+    models = [MeshConfig, ProxyConfig, ProxyHeaders, ConnectionSettings]
     assert sorted(str(problem.path[-1]) for problem in problems) == sorted(
         name for model in models for name in model.unsupported
     )

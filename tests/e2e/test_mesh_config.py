@@ -75,7 +75,8 @@ class Mesh:
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         """The answer to a request on a connection of its own: on others a listener that is drained may answer."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()} | {"connection": "close"}
+        named = {name if "under" in name else name.replace("_", "-"): value for name, value in headers.items()}
+        named["connection"] = "close"
         return await self.client.get(f"http://a.test:{HTTP}{path}", headers=named)
 
 
@@ -115,6 +116,7 @@ TOPOLOGY, HEADERS = (
     "defaultConfig: {{gatewayTopology: {{{}}}}}".format,
     "defaultConfig: {{proxyHeaders: {{{}}}}}".format,
 )
+CONNECTIONS = "defaultConfig: {{connectionSettings: {{{}}}}}".format
 mark = pytest.mark
 CASES: list[tuple[pytest.MarkDecorator, str, str, dict[str, str], Look, object, object]] = [
     # the field, the MeshConfig, what is asked with which headers, what is looked at, without and with the field
@@ -225,6 +227,42 @@ CASES: list[tuple[pytest.MarkDecorator, str, str, dict[str, str], Look, object, 
         arrived("x-forwarded-port"),
         None,
         str(HTTP),
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.connectionSettings.httpHeadersWithUnderscoresAction"),
+        CONNECTIONS("httpHeadersWithUnderscoresAction: HEADERS_WITH_UNDERSCORES_DROP_HEADER"),
+        "/",
+        {"x_under_score": "1"},
+        arrived("x_under_score"),
+        "1",
+        None,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.connectionSettings.profile"),
+        CONNECTIONS("profile: EDGE"),
+        "/a%2Fb",
+        {},
+        lambda answer: (answer.status_code, answer.headers.get("location", "")),
+        (200, ""),
+        (307, "/a/b"),
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.connectionSettings.{profile,httpHeadersWithUnderscoresAction}"),
+        CONNECTIONS("profile: EDGE"),
+        "/",
+        {"x_under_score": "1"},
+        lambda answer: answer.status_code,
+        200,
+        400,
+    ),
+    (
+        mark.istio_fields("MeshConfig.defaultConfig.connectionSettings.httpMaxStreamDuration"),
+        CONNECTIONS("httpMaxStreamDuration: 50ms"),
+        "/delay/0.5",
+        {},
+        lambda answer: answer.status_code,
+        200,
+        504,
     ),
     (
         mark.istio_fields("MeshConfig.defaultHttpRetryPolicy"),

@@ -14,6 +14,7 @@ from fairlead.intent import (
     Discovery,
     Endpoint,
     EndpointAssignment,
+    EscapedSlashes,
     Fault,
     FilterChain,
     Forward,
@@ -21,7 +22,9 @@ from fairlead.intent import (
     HashKey,
     HashKeyKind,
     HeaderOperations,
+    HeadersWithUnderscores,
     HttpConnections,
+    HttpLimits,
     HttpOptions,
     Listener,
     LoadBalancer,
@@ -32,7 +35,6 @@ from fairlead.intent import (
     OutlierDetection,
     PathMatch,
     PathMatchKind,
-    PathNormalization,
     PathRewrite,
     PathRewriteKind,
     Pings,
@@ -284,7 +286,23 @@ http_options = st.builds(
     trusted_hops=st.integers(0, 5),
     forwarded_certificate=st.sampled_from(ForwardedCertificate),
     certificate_details=st.lists(st.sampled_from(["subject", "cert", "chain", "dns", "uri"]), unique=True).map(tuple),
-    path_normalization=st.sampled_from(PathNormalization),
+    normalize_path=st.booleans(),
+    merge_slashes=st.booleans(),
+    escaped_slashes=st.sampled_from(EscapedSlashes),
+    limits=st.builds(
+        HttpLimits,
+        idle_timeout=optional(_milliseconds),
+        max_connection_duration=optional(_milliseconds),
+        max_stream_duration=optional(_milliseconds),
+        stream_idle_timeout=optional(_milliseconds),
+        request_timeout=optional(_milliseconds),
+        request_headers_timeout=optional(_milliseconds),
+        drain_timeout=optional(_milliseconds),
+        max_concurrent_streams=optional(st.just(1)),
+        stream_window=optional(st.just(65_535)),
+        connection_window=optional(st.just(1 << 20)),
+        headers_with_underscores=st.sampled_from(HeadersWithUnderscores),
+    ),
     request_id=st.booleans(),
     debug_headers=st.booleans(),
     forwarded_port=st.booleans(),
@@ -309,6 +327,7 @@ def filter_chains(name: str, server_names: tuple[str, ...], tables: Sequence[str
         grpc_web=st.booleans(),
         options=http_options,
         access_log=optional(access_logs),
+        buffer_limit=optional(st.just(32_768)),
     )
     tls = terminations if server_names else optional(terminations)
     return st.one_of(
@@ -348,6 +367,7 @@ def listeners(name: str, tables: Sequence[str]) -> SearchStrategy[Listener]:
         origin=origins,
         proxy_protocol=st.booleans(),
         access_log=optional(access_logs),
+        buffer_limit=optional(st.just(32_768)),
     )
 
 

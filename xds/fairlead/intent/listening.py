@@ -51,16 +51,44 @@ class ForwardedCertificate(enum.Enum):
     ALWAYS_FORWARD_ONLY = "always-forward-only"
 
 
-class PathNormalization(enum.Enum):
-    """What is done to paths before a route is chosen."""
+class HeadersWithUnderscores(enum.Enum):
+    """What is done with headers that have an underscore in their name."""
 
-    NONE = "none"
-    BASE = "base"
-    """Dot segments are resolved, as RFC 3986 does it."""
-    MERGE_SLASHES = "merge-slashes"
-    """Besides, slashes that follow each other become one."""
-    DECODE_AND_MERGE_SLASHES = "decode-and-merge-slashes"
-    """Besides, and before, slashes and backslashes that are written as `%2F` and `%5C` are decoded."""
+    ALLOW = "allow"
+    REJECT_REQUEST = "reject-request"
+    DROP_HEADER = "drop-header"
+
+
+class EscapedSlashes(enum.Enum):
+    """What is done with slashes that are written as `%2F` or `%5C`."""
+
+    KEEP = "keep"
+    REJECT_REQUEST = "reject-request"
+    REDIRECT = "redirect"
+    """They are decoded, and the client is redirected."""
+    FORWARD = "forward"
+    """They are decoded before a route is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Limits of clients' connections and requests; None means the proxy's default, where nothing else is said."""
+
+    idle_timeout: Nanoseconds | None = None
+    max_connection_duration: Nanoseconds | None = None
+    max_stream_duration: Nanoseconds | None = None
+    stream_idle_timeout: Nanoseconds | None = None
+    """None: requests may be silent as long as they like."""
+    request_timeout: Nanoseconds | None = None
+    request_headers_timeout: Nanoseconds | None = None
+    drain_timeout: Nanoseconds | None = None
+    max_concurrent_streams: int | None = None
+    """HTTP/2 only, as are the next ones."""
+    stream_window: int | None = None
+    """Bytes."""
+    connection_window: int | None = None
+    """Bytes."""
+    headers_with_underscores: HeadersWithUnderscores = HeadersWithUnderscores.ALLOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +102,12 @@ class HttpOptions:
     forwarded_certificate: ForwardedCertificate = ForwardedCertificate.SANITIZE_SET
     certificate_details: tuple[str, ...] = ("subject", "cert", "dns", "uri")
     """What is told of the certificate: some of `subject`, `cert`, `chain`, `dns`, `uri`."""
-    path_normalization: PathNormalization = PathNormalization.BASE
+    normalize_path: bool = True
+    """Dot segments of paths are resolved, as RFC 3986 does it, before a route is chosen."""
+    merge_slashes: bool = False
+    """Slashes that follow each other become one."""
+    escaped_slashes: EscapedSlashes = EscapedSlashes.KEEP
+    limits: HttpLimits = HttpLimits()
     request_id: bool = True
     """Requests without `x-request-id` get one."""
     debug_headers: bool = True
@@ -165,6 +198,8 @@ class Listener:
     """Connections begin with a PROXY protocol header."""
     access_log: AccessLog | None = None
     """For connections that no filter chain takes."""
+    buffer_limit: int | None = None
+    """Bytes of each connection; None for the proxy's default."""
 
 
 @dataclass(frozen=True, slots=True)

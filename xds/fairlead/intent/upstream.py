@@ -183,6 +183,8 @@ class Cluster:
     origin: Origin
     localities: tuple[LocalityEndpoints, ...] = ()
     """The endpoints that are listed, or the host names to resolve; empty where they are assigned."""
+    buffer_limit: int | None = None
+    """Bytes of each connection; None for the proxy's default."""
     dns_refresh_rate: Nanoseconds = 60_000_000_000
     """How often they are resolved, where the answers do not say how long they hold."""
     load_balancer: LoadBalancer = LoadBalancer()

@@ -58,6 +58,8 @@ def cluster(intent: Cluster) -> Resource:
     _write_load_balancing(message, intent)
     write_duration(message.connect_timeout, pool.connect_timeout)
     _write_limits(message.circuit_breakers.thresholds.add(), pool)
+    if intent.buffer_limit is not None:
+        message.per_connection_buffer_limit_bytes.value = intent.buffer_limit
     if pool.keepalive is not None:
         _write_keepalive(message.upstream_connection_options.tcp_keepalive, pool.keepalive)
     if intent.protocol is UpstreamProtocol.TCP:

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from google.protobuf.message import Message
 
-from fairlead._pb.envoy.config.core.v3 import config_source_pb2
+from fairlead._pb.envoy.config.core.v3 import config_source_pb2, protocol_pb2
 from fairlead._pb.envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from fairlead._pb.envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 from fairlead._pb.envoy.extensions.filters.listener.tls_inspector.v3 import tls_inspector_pb2
@@ -21,13 +21,15 @@ from fairlead._pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 im
 from fairlead._pb.envoy.type.v3 import hash_policy_pb2
 from fairlead._pb.google.protobuf import wrappers_pb2
 from fairlead.intent import (
+    EscapedSlashes,
     FilterChain,
     ForwardedCertificate,
+    HeadersWithUnderscores,
     HttpConnections,
+    HttpLimits,
     HttpOptions,
     Listener,
     Nanoseconds,
-    PathNormalization,
     RouteTable,
     TcpConnections,
 )
@@ -63,6 +65,8 @@ def listener(intent: Listener) -> Resource:
     write_address(own.address, intent.address, intent.port)
     # Spreads a burst of new connections over all worker threads.
     own.max_connections_to_accept_per_socket_event.value = 1
+    if intent.buffer_limit is not None:
+        own.per_connection_buffer_limit_bytes.value = intent.buffer_limit
     if intent.access_log is not None:
         own.access_log.append(access_logs.of_unmatched_connections(intent.access_log))
     chains = tuple(filter_chain(chain) for chain in intent.filter_chains)
@@ -142,8 +146,6 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
         use_remote_address=wrappers_pb2.BoolValue(value=connections.edge),
         xff_num_trusted_hops=options.trusted_hops,
         forward_client_cert_details=_FORWARDED_CERTIFICATES[options.forwarded_certificate],
-        # Streams may be silent as long as they like: routes have timeouts.
-        stream_idle_timeout=duration(0),
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         proxy_100_continue=True,
         append_x_forwarded_port=options.forwarded_port,
@@ -157,7 +159,10 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
     if not options.request_id:
         message.generate_request_id.value = False
     _write_certificate_details(message.set_current_client_cert_details, options)
-    _write_path_normalization(message, options.path_normalization)
+    message.normalize_path.value = options.normalize_path
+    message.merge_slashes = options.merge_slashes
+    message.path_with_escaped_slashes_action = _ESCAPED_SLASHES[options.escaped_slashes]
+    _write_limits(message, options.limits)
     if connections.forward_proxy:
         message.upgrade_configs.add(upgrade_type="CONNECT")
     if connections.inline is None:
@@ -191,12 +196,43 @@ def _write_certificate_details(
             setattr(message, detail, True)
 
 
-def _write_path_normalization(message: HttpConnectionManager, normalization: PathNormalization) -> None:
-    message.normalize_path.value = normalization is not PathNormalization.NONE
-    if normalization in (PathNormalization.MERGE_SLASHES, PathNormalization.DECODE_AND_MERGE_SLASHES):
-        message.merge_slashes = True
-    if normalization is PathNormalization.DECODE_AND_MERGE_SLASHES:
-        message.path_with_escaped_slashes_action = HttpConnectionManager.UNESCAPE_AND_FORWARD
+_ESCAPED_SLASHES = {
+    # Envoy's own default can be changed by whoever starts it.
+    EscapedSlashes.KEEP: HttpConnectionManager.IMPLEMENTATION_SPECIFIC_DEFAULT,
+    EscapedSlashes.REJECT_REQUEST: HttpConnectionManager.REJECT_REQUEST,
+    EscapedSlashes.REDIRECT: HttpConnectionManager.UNESCAPE_AND_REDIRECT,
+    EscapedSlashes.FORWARD: HttpConnectionManager.UNESCAPE_AND_FORWARD,
+}
+_UNDERSCORES = {
+    HeadersWithUnderscores.REJECT_REQUEST: protocol_pb2.HttpProtocolOptions.REJECT_REQUEST,
+    HeadersWithUnderscores.DROP_HEADER: protocol_pb2.HttpProtocolOptions.DROP_HEADER,
+}
+
+
+def _write_limits(message: HttpConnectionManager, limits: HttpLimits) -> None:
+    # By default streams may be silent as long as they like: routes have timeouts.
+    write_duration(message.stream_idle_timeout, limits.stream_idle_timeout or 0)
+    common, http2 = message.common_http_protocol_options, message.http2_protocol_options
+    for field, timeout in (
+        (common.idle_timeout, limits.idle_timeout),
+        (common.max_connection_duration, limits.max_connection_duration),
+        (common.max_stream_duration, limits.max_stream_duration),
+        (message.request_timeout, limits.request_timeout),
+        (message.request_headers_timeout, limits.request_headers_timeout),
+        (message.drain_timeout, limits.drain_timeout),
+    ):
+        if timeout is not None:
+            field.SetInParent()
+            write_duration(field, timeout)
+    for number, limit in (
+        (http2.max_concurrent_streams, limits.max_concurrent_streams),
+        (http2.initial_stream_window_size, limits.stream_window),
+        (http2.initial_connection_window_size, limits.connection_window),
+    ):
+        if limit is not None:
+            number.value = limit
+    if limits.headers_with_underscores in _UNDERSCORES:
+        common.headers_with_underscores_action = _UNDERSCORES[limits.headers_with_underscores]
 
 
 def _tcp_proxy(connections: TcpConnections) -> TcpProxy:

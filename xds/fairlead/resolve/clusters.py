@@ -104,6 +104,7 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
             protocol=protocol,
             origin=tuple(origin),
             localities=found,
+            buffer_limit=mesh.cluster_buffer_limit(world),
             dns_refresh_rate=_dns_refresh_rate(world, discovery),
             load_balancer=_load_balancer(policy),
             connection_pool=_connection_pool(world, policy, protocol),

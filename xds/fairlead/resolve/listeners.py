@@ -91,6 +91,7 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         wildcard=not bind,
         proxy_protocol=mesh.proxy_protocol(world),
         access_log=mesh.listener_log(world),
+        buffer_limit=mesh.listener_buffer_limit(world),
     )
     return Outcome(found, tuple(problems))
 

@@ -10,11 +10,14 @@ from typing import Any
 from fairlead.derive import derived, derived_map
 from fairlead.intent import (
     AccessLog,
+    EscapedSlashes,
     ForwardedCertificate,
+    HeadersWithUnderscores,
+    HttpLimits,
     HttpOptions,
     Nanoseconds,
-    PathNormalization,
 )
+from fairlead.models.base import Duration
 from fairlead.models.core import ConfigMap
 from fairlead.models.istio import destination_rule as models
 from fairlead.models.istio.mesh_config import (
@@ -23,7 +26,15 @@ from fairlead.models.istio.mesh_config import (
     NormalizationType,
     TLSConfig,
 )
-from fairlead.models.istio.proxy_config import ForwardClientCertDetails, ProxyConfig, ProxyHeaders
+from fairlead.models.istio.proxy_config import (
+    ConnectionProfile,
+    ConnectionSettings,
+    ForwardClientCertDetails,
+    HeadersWithUnderscoresAction,
+    PathWithEscapedSlashesAction,
+    ProxyConfig,
+    ProxyHeaders,
+)
 from fairlead.models.istio.virtual_service import HTTPRetry
 from fairlead.problems import Problem
 from fairlead.resolve.outcome import Outcome
@@ -101,11 +112,31 @@ def listener_log(world: World) -> AccessLog | None:
     return None if _setting(world, "disable_envoy_listener_log") else access_log(world)
 
 
-_NORMALIZATIONS = {
-    NormalizationType.NONE: PathNormalization.NONE,
-    NormalizationType.MERGE_SLASHES: PathNormalization.MERGE_SLASHES,
-    NormalizationType.DECODE_AND_MERGE_SLASHES: PathNormalization.DECODE_AND_MERGE_SLASHES,
+_ESCAPED_SLASHES = {
+    PathWithEscapedSlashesAction.KEEP_UNCHANGED: EscapedSlashes.KEEP,
+    PathWithEscapedSlashesAction.REJECT_REQUEST: EscapedSlashes.REJECT_REQUEST,
+    PathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT: EscapedSlashes.REDIRECT,
+    PathWithEscapedSlashesAction.UNESCAPE_AND_FORWARD: EscapedSlashes.FORWARD,
 }
+_UNDERSCORES = {
+    HeadersWithUnderscoresAction.REJECT_REQUEST: HeadersWithUnderscores.REJECT_REQUEST,
+    HeadersWithUnderscoresAction.DROP_HEADER: HeadersWithUnderscores.DROP_HEADER,
+}
+_MINUTE = 60 * 10**9  # nanoseconds
+_EDGE = ConnectionSettings(
+    listener_per_connection_buffer_limit_bytes=32 << 10,
+    http_idle_timeout=Duration(60 * _MINUTE),
+    http_stream_idle_timeout=Duration(5 * _MINUTE),
+    http_request_timeout=Duration(5 * _MINUTE),
+    http_request_headers_timeout=Duration(_MINUTE),
+    http_max_concurrent_streams=100,
+    http2_initial_stream_window_size=64 << 10,
+    http2_initial_connection_window_size=1 << 20,
+    http_headers_with_underscores_action=HeadersWithUnderscoresAction.REJECT_REQUEST,
+    http_merge_slashes=True,
+    http_path_with_escaped_slashes_action=PathWithEscapedSlashesAction.UNESCAPE_AND_REDIRECT,
+)
+"""The profile EDGE (envoyproxy.io/docs/envoy/latest/configuration/best_practices/edge)."""
 _FORWARDED_CERTIFICATES = {
     ForwardClientCertDetails.SANITIZE: ForwardedCertificate.SANITIZE,
     ForwardClientCertDetails.FORWARD_ONLY: ForwardedCertificate.FORWARD_ONLY,
@@ -121,24 +152,67 @@ def _proxy_config(world: World) -> ProxyConfig:
     return found
 
 
+def _connection_settings(world: World, *, gateway: bool) -> ConnectionSettings:
+    """What is said of clients' connections, over what the profile says."""
+    given = _proxy_config(world).connection_settings
+    if not gateway or given.profile is not ConnectionProfile.EDGE:
+        return given
+    own = {name: getattr(given, name) for name in given.__struct_fields__}
+    unsaid = (None, HeadersWithUnderscoresAction.UNSPECIFIED, PathWithEscapedSlashesAction.UNSPECIFIED)
+    return _EDGE.__replace__(**{name: value for name, value in own.items() if value not in unsaid})
+
+
+def _limits(settings: ConnectionSettings) -> HttpLimits:
+    underscores = settings.http_headers_with_underscores_action
+    return HttpLimits(
+        idle_timeout=settings.http_idle_timeout,
+        max_connection_duration=settings.http_max_connection_duration,
+        max_stream_duration=settings.http_max_stream_duration,
+        stream_idle_timeout=settings.http_stream_idle_timeout,
+        request_timeout=settings.http_request_timeout,
+        request_headers_timeout=settings.http_request_headers_timeout,
+        drain_timeout=settings.http_drain_timeout,
+        max_concurrent_streams=settings.http_max_concurrent_streams,
+        stream_window=settings.http2_initial_stream_window_size,
+        connection_window=settings.http2_initial_connection_window_size,
+        headers_with_underscores=_UNDERSCORES.get(underscores, HeadersWithUnderscores.ALLOW),
+    )
+
+
+@derived
+def listener_buffer_limit(world: World) -> int | None:
+    """Bytes of each connection to a gateway; None for the proxy's default."""
+    return _connection_settings(world, gateway=True).listener_per_connection_buffer_limit_bytes
+
+
 @derived
 def http_options(world: World) -> HttpOptions:
     """How gateways treat HTTP, whatever the route."""
-    config = _proxy_config(world)
+    return _http_options(world, gateway=True)
+
+
+def _http_options(world: World, *, gateway: bool) -> HttpOptions:
+    config, settings = _proxy_config(world), _connection_settings(world, gateway=gateway)
     topology, headers = config.gateway_topology, config.proxy_headers
     # What is said of headers goes before what is said of what stands in front.
     certificate = headers.forwarded_client_cert
     if certificate is ForwardClientCertDetails.UNDEFINED:
         certificate = topology.forward_client_cert_details
     debug, port = headers.envoy_debug_headers, headers.x_forwarded_port
+    normalization = _setting(world, "path_normalization").normalization
+    decodes = normalization is NormalizationType.DECODE_AND_MERGE_SLASHES
+    merges = decodes or normalization is NormalizationType.MERGE_SLASHES
     return HttpOptions(
         server_name=_server_name(headers),
         trusted_hops=topology.num_trusted_proxies,
         forwarded_certificate=_FORWARDED_CERTIFICATES.get(certificate, _DEFAULTS.forwarded_certificate),
         certificate_details=_certificate_details(headers),
-        path_normalization=_NORMALIZATIONS.get(
-            _setting(world, "path_normalization").normalization, _DEFAULTS.path_normalization
+        normalize_path=normalization is not NormalizationType.NONE,
+        merge_slashes=merges if settings.http_merge_slashes is None else settings.http_merge_slashes,
+        escaped_slashes=_ESCAPED_SLASHES.get(
+            settings.http_path_with_escaped_slashes_action, EscapedSlashes.FORWARD if decodes else EscapedSlashes.KEEP
         ),
+        limits=_limits(settings),
         request_id=headers.request_id is None or not headers.request_id.disabled,
         debug_headers=debug is None or not debug.disabled,
         forwarded_port=port is not None and bool(port.enabled),
@@ -148,7 +222,8 @@ def http_options(world: World) -> HttpOptions:
 @derived
 def sidecar_http_options(world: World) -> HttpOptions:
     """How sidecars treat HTTP: no proxies stand in front, and without certificates nobody's can be told."""
-    return replace(http_options(world), trusted_hops=0, forwarded_certificate=ForwardedCertificate.SANITIZE)
+    options = _http_options(world, gateway=False)
+    return replace(options, trusted_hops=0, forwarded_certificate=ForwardedCertificate.SANITIZE)
 
 
 def _server_name(headers: ProxyHeaders) -> str | None:
@@ -206,6 +281,12 @@ def tcp_keepalive(world: World) -> models.TcpKeepalive | None:
     """Keep-alive probes of connections to services; None for none."""
     found: models.TcpKeepalive | None = _setting(world, "tcp_keepalive")
     return found
+
+
+@derived
+def cluster_buffer_limit(world: World) -> int | None:
+    """Bytes of each connection to a service; None for the proxy's default."""
+    return _proxy_config(world).connection_settings.cluster_per_connection_buffer_limit_bytes
 
 
 def dns_refresh_rate(world: World) -> Nanoseconds | None:

@@ -8,8 +8,8 @@ import enum
 from collections.abc import Mapping
 from typing import ClassVar
 
-from fairlead.models.base import Model
-from fairlead.models.istio.common import UInt32
+from fairlead.models.base import Duration, Model
+from fairlead.models.istio.common import Int32, UInt32
 
 _OF_THE_PROCESS = "it configures the process of a proxy: give Envoy the option, or write it into its bootstrap"
 _TRACING = "tracing is not supported yet"
@@ -102,18 +102,77 @@ class ProxyHeaders(Model, frozen=True, kw_only=True):
 
 
 class ConnectionProfile(enum.Enum):
-    """A set of defaults for connections."""
+    """A set of defaults for connections; EDGE is Envoy's advice for proxies whose clients are strangers."""
 
-    UNSPECIFIED = "UNSPECIFIED"
     SIDECAR = "SIDECAR"
     EDGE = "EDGE"
+
+
+class HeadersWithUnderscoresAction(enum.Enum):
+    """What is done with headers that have an underscore in their name."""
+
+    UNSPECIFIED = "HEADERS_WITH_UNDERSCORES_UNSPECIFIED"
+    ALLOW = "HEADERS_WITH_UNDERSCORES_ALLOW"
+    REJECT_REQUEST = "HEADERS_WITH_UNDERSCORES_REJECT_REQUEST"
+    DROP_HEADER = "HEADERS_WITH_UNDERSCORES_DROP_HEADER"
+
+
+class PathWithEscapedSlashesAction(enum.Enum):
+    """What is done with slashes that are written as `%2F` or `%5C`."""
+
+    UNSPECIFIED = "PATH_WITH_ESCAPED_SLASHES_UNSPECIFIED"
+    KEEP_UNCHANGED = "KEEP_UNCHANGED"
+    REJECT_REQUEST = "REJECT_REQUEST"
+    UNESCAPE_AND_REDIRECT = "UNESCAPE_AND_REDIRECT"
+    UNESCAPE_AND_FORWARD = "UNESCAPE_AND_FORWARD"
+
+
+class ConnectionSettings(Model, frozen=True, kw_only=True):
+    """Limits of clients' connections and requests; absent ones are the profile's, else Envoy's."""
+
+    unsupported: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("globalDownstreamConnectionLimit", "listenerConnectionLimit"),
+        "set the limit in the overload manager of Envoy's bootstrap",
+    )
+
+    profile: ConnectionProfile = ConnectionProfile.SIDECAR
+    """EDGE is for gateways only."""
+    listener_per_connection_buffer_limit_bytes: Int32 | None = None
+    """EDGE: 32 KiB."""
+    cluster_per_connection_buffer_limit_bytes: Int32 | None = None
+    """Of connections to services."""
+    http_idle_timeout: Duration | None = None
+    """Of connections; EDGE: 1 h."""
+    http_max_connection_duration: Duration | None = None
+    """Then the connection is drained."""
+    http_drain_timeout: Duration | None = None
+    """How long a connection that is drained may go on."""
+    http_request_timeout: Duration | None = None
+    """Until the whole request has arrived; EDGE: 5 min."""
+    http_request_headers_timeout: Duration | None = None
+    """Until the request's headers have arrived; EDGE: 60 s."""
+    http_stream_idle_timeout: Duration | None = None
+    """How long a request may be silent; absent for any time, EDGE: 5 min."""
+    http_max_stream_duration: Duration | None = None
+    """From the beginning of a request to the end of its answer."""
+    http_max_concurrent_streams: Int32 | None = None
+    """Requests at once on an HTTP/2 connection; EDGE: 100."""
+    http2_initial_stream_window_size: Int32 | None = None
+    """Bytes; EDGE: 64 KiB."""
+    http2_initial_connection_window_size: Int32 | None = None
+    """Bytes; EDGE: 1 MiB."""
+    http_headers_with_underscores_action: HeadersWithUnderscoresAction = HeadersWithUnderscoresAction.UNSPECIFIED
+    """EDGE: such requests are rejected."""
+    http_merge_slashes: bool | None = None
+    """Before `pathNormalization`; EDGE: true."""
+    http_path_with_escaped_slashes_action: PathWithEscapedSlashesAction = PathWithEscapedSlashesAction.UNSPECIFIED
+    """Before `pathNormalization`; EDGE: decoded, and the client is redirected."""
 
 
 class ProxyConfig(Model, frozen=True, kw_only=True):
     """What proxies do by themselves."""
 
     unsupported: ClassVar[Mapping[str, str]] = {
-        "connectionSettings": "limit connections and streams by Envoy's bootstrap",
         "envoyAccessLogService": "use accessLogFile",
         "privateKeyProvider": "Envoy as it is built by default has none",
         "tracing": _TRACING,
@@ -133,3 +192,4 @@ class ProxyConfig(Model, frozen=True, kw_only=True):
 
     gateway_topology: Topology = Topology()
     proxy_headers: ProxyHeaders = ProxyHeaders()
+    connection_settings: ConnectionSettings = ConnectionSettings()

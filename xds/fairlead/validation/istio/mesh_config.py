@@ -19,7 +19,7 @@ from fairlead.models.istio.mesh_config import (
     MeshConfig,
     TLSConfig,
 )
-from fairlead.models.istio.proxy_config import ProxyConfig
+from fairlead.models.istio.proxy_config import ConnectionSettings, ProxyConfig
 from fairlead.models.label_selector import LABEL_OPERATORS, LabelSelector
 from fairlead.problems import FieldPath, Problem, Severity, error, warning
 from fairlead.validation import common
@@ -134,8 +134,27 @@ def proxy_config(config: ProxyConfig, path: FieldPath) -> Iterator[Problem]:
     if hops > _MOST_TRUSTED_PROXIES:
         message = f"there can be at most {_MOST_TRUSTED_PROXIES} trusted proxies, not {hops}"
         yield error("invalid-value", message, path=(*path, "gatewayTopology", "numTrustedProxies"))
+    yield from _connection_settings(config.connection_settings, (*path, "connectionSettings"))
     if config.proxy_headers.server is not None:
         yield from common.header_value(config.proxy_headers.server.value, (*path, "proxyHeaders", "server", "value"))
+
+
+_LEAST = {
+    "listener_per_connection_buffer_limit_bytes": 1,
+    "cluster_per_connection_buffer_limit_bytes": 1,
+    "http_max_concurrent_streams": 1,
+    "http2_initial_stream_window_size": 65_535,
+    "http2_initial_connection_window_size": 65_535,
+}
+"""Envoy refuses less."""
+
+
+def _connection_settings(settings: ConnectionSettings, path: FieldPath) -> Iterator[Problem]:
+    for field, least in _LEAST.items():
+        value = getattr(settings, field)
+        if value is not None and value < least:
+            name = common.api_name(settings, field)
+            yield error("invalid-value", f"{name} has to be {least} at least, not {value}", path=(*path, name))
 
 
 def _log_format(config: MeshConfig) -> Iterator[Problem]:
