@@ -327,7 +327,6 @@ def filter_chains(name: str, server_names: tuple[str, ...], tables: Sequence[str
         grpc_web=st.booleans(),
         options=http_options,
         access_log=optional(access_logs),
-        buffer_limit=optional(st.just(32_768)),
     )
     tls = terminations if server_names else optional(terminations)
     return st.one_of(
