@@ -1,5 +1,6 @@
 """Virtual hosts that lead to nothing are held at their last whole state, with all that this refers to."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from fairlead.resolve.scope import Locality, Proxy, Role
 from fairlead.resolve.selection import selection
 from fairlead.server.groups import Group, GroupKey, Groups
 from fairlead.snapshot import types
+from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Table
 from fairlead.world import ObjectName, World
 from hypothesis import given, settings
@@ -435,6 +437,9 @@ for text in (
     subsets("v2", policy="trafficPolicy: {loadBalancer: {simple: RANDOM}}"),
     endpoints("shop", "v1", "10.0.0.4", "10.0.0.5"),
     gateway("edge", http(hosts="a.example.com")),
+    RAW,
+    raw("host: store"),
+    raw("host: shop, subset: v1", "host: shop, subset: v2"),
     *(
         route(*destinations, name=name)
         for name in "ab"
@@ -450,6 +455,11 @@ for text in (
         if found not in POOL.setdefault(found.key, []):
             POOL[found.key].append(found)
 FAR_PROXIES = tuple(replace(proxy, locality=FAR) for proxy in PROXIES)
+
+
+def passed_on_to(listener: Resource) -> set[str]:
+    """The clusters that a listener passes connections on to."""
+    return {name.decode() for name in re.findall(rb"outbound\|80\|\w*\|[a-z.]+local", listener.body)}
 
 
 def made_of(present: Iterable[KubernetesObject]) -> Site:
@@ -471,6 +481,7 @@ def test_after_any_edits_all_is_as_it_was_when_it_was_whole_last(data: st.DataOb
     site = made_of(())
     present: dict[ObjectKey, KubernetesObject] = {}
     whole: dict[str, route_components_pb2.VirtualHost] = {}
+    whole_listener: Resource | None = None
     for _ in range(data.draw(st.integers(2, 8))):
         for key in data.draw(st.lists(st.sampled_from(sorted(POOL)), max_size=4)):
             choice = data.draw(st.integers(-1, len(POOL[key]) - 1))
@@ -485,8 +496,12 @@ def test_after_any_edits_all_is_as_it_was_when_it_was_whole_last(data: st.DataOb
         existing = fresh.tables(PROXIES[0])[types.CLUSTER].names()
         whole = {domain: host for domain, host in whole.items() if domain in hosts}
         whole |= {domain: host for domain, host in hosts.items() if existing >= set(clusters(host))}
+        listener = fresh.tables(PROXIES[0])[types.LISTENER].get("0.0.0.0_9000")
+        if listener is None or existing >= passed_on_to(listener):
+            whole_listener = listener
         for proxy in site.proxies:
             assert site.hosts(proxy) == hosts | whole
+            assert site.tables(proxy)[types.LISTENER].get("0.0.0.0_9000") == (whole_listener or listener)
             tables = site.tables(proxy)
             for name in {name for host in whole.values() for name in clusters(host)}:
                 assert name in tables[types.CLUSTER]
@@ -494,6 +509,12 @@ def test_after_any_edits_all_is_as_it_was_when_it_was_whole_last(data: st.DataOb
         held = {
             domain for domain in whole if whole[domain] != hosts[domain] or not existing >= set(clusters(hosts[domain]))
         }
+        if listener is not None and whole_listener is not None and not existing >= passed_on_to(listener):
+            held.add("port")
+            needed = passed_on_to(whole_listener)
+            for proxy in site.proxies:
+                for type_url in (types.CLUSTER, types.CLUSTER_LOAD_ASSIGNMENT):
+                    assert site.tables(proxy)[type_url].names() >= needed
         assert {problem.message.partition(" ")[0] for problem in site.problems()} == held
         if not held:
             assert everything(site) == everything(fresh)
