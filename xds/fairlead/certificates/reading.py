@@ -32,7 +32,8 @@ def details_of(pem: bytes) -> CertificateDetails:
 def hosts_of(pem: bytes) -> list[str]:
     """The DNS names and IP addresses of a certificate in PEM; raises `ValueError` when it cannot be read."""
     try:
-        names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        with warnings.catch_warnings(action="ignore"):  # as above
+            names = x509.load_pem_x509_certificate(pem).extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return []
     return [

@@ -54,7 +54,8 @@ SUBJECT = Subject(
             "redirect-nowhere",
             "plaintext requests are redirected to https, but no server takes https for the host",
             "Clients follow the redirect and get a TLS error, or no connection.",
-            "Add a server of protocol HTTPS for the host to a Gateway for the same proxies, or drop `httpsRedirect`.",
+            "Add a server of protocol HTTPS for the host to a Gateway for the same proxies, or drop `httpsRedirect`; "
+            "suppress it where a load balancer ends TLS and tells so by `x-forwarded-proto`.",
         ),
         Entry(
             "server-conflict",
