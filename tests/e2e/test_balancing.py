@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import http.client
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import pytest
@@ -101,15 +102,15 @@ PLACED: dict[str, tuple[str, str, str]] = {
 
 # --- Where endpoints are found ----------------------------------------------------------------------------------------
 
-WORKLOADS = together(
-    service_entry("workloads", "", more="workloadSelector: {labels: {app: vm}}"),
-    routed("workloads"),
-    *(
-        resource("networking.istio.io/v1", "WorkloadEntry", name, endpoint(name).replace("backend: ", f"app: {app}-"))
-        .replace(f"app: {app}-{name}", f"app: {app}")
-        for name, app in (("a", "vm"), ("b", "vm"), ("c", "other"))
-    ),
-)  # fmt: skip
+
+def workload_entry(name: str, spec: str) -> str:
+    return resource("networking.istio.io/v1", "WorkloadEntry", name, spec)
+
+
+def of_workloads(name: str, app: str, resolution: str) -> str:
+    """A case whose endpoints are WorkloadEntries."""
+    selector = f"workloadSelector: {{labels: {{app: {app}}}}}"
+    return together(service_entry(name, "", resolution=resolution, more=selector), routed(name))
 
 
 def found_elsewhere(resolved: int, socket: str) -> list[str]:
@@ -117,7 +118,13 @@ def found_elsewhere(resolved: int, socket: str) -> list[str]:
     named = f"{{address: localhost, ports: {{http: {resolved}}}}}"
     mapped = "{number: 80, name: http, protocol: HTTP, targetPort: 9002}"
     return [
-        WORKLOADS,
+        of_workloads("workloads", "vm", "STATIC"),
+        *(
+            workload_entry(name, endpoint(name).replace(f"backend: {name}", f"app: {app}"))
+            for name, app in (("a", "vm"), ("b", "vm"), ("c", "other"))
+        ),
+        of_workloads("named-workloads", "named", "DNS"),
+        workload_entry("named", f"{named[:-1]}, labels: {{app: named}}}}"),
         service_entry("dns", named, resolution="DNS"),
         service_entry("round-robin", named, resolution="DNS_ROUND_ROBIN"),
         service_entry("socket", f"{{address: 'unix://{socket}'}}"),
@@ -128,6 +135,7 @@ def found_elsewhere(resolved: int, socket: str) -> list[str]:
 
 FOUND = {
     "workloads": {"a", "b"},
+    "named-workloads": {"resolved"},
     "dns": {"resolved"},
     "round-robin": {"resolved"},
     "socket": {"socket"},
@@ -148,6 +156,11 @@ ALGORITHMS = {
     "warm-seconds": ("warmupDurationSecs: 1s", "'slow_start_config': {'slow_start_window': '1s'}"),
 }
 """Name -> `loadBalancer`, and what of it the proxy tells that it has."""
+WEIGHTED = case(
+    "weighted",
+    "{loadBalancer: {simple: ROUND_ROBIN}}",
+    f"{endpoint('a', ', weight: 9')}, {endpoint('b', ', weight: 1')}",
+)
 BALANCED = [case(name, f"{{loadBalancer: {{{setting}}}}}") for name, (setting, _) in ALGORITHMS.items()]
 
 # --- What requests stick to -------------------------------------------------------------------------------------------
@@ -218,6 +231,7 @@ async def gateways(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ga
             *(objects for objects, _, _ in PLACED.values()),
             *found_elsewhere(resolved.port, socket),
             *BALANCED,
+            WEIGHTED,
             *STICKY,
             BYTES,
             *EJECTING,
@@ -265,6 +279,12 @@ async def test_algorithms(gateways: Gateways, name: str) -> None:
     ]
     assert len(clusters) == 1
     assert ALGORITHMS[name][1] in str(clusters[0])
+
+
+@pytest.mark.istio_fields("ServiceEntry.endpoints[].weight")
+async def test_weights_of_endpoints(gateways: Gateways) -> None:
+    answers = await gateways.answers("weighted", *["/"] * 100)
+    assert Counter(answer.backend for answer in answers)["a"] >= 80
 
 
 def request_of(user: int, name: str) -> tuple[str, dict[str, str]]:
