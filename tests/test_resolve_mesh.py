@@ -513,13 +513,11 @@ def test_limits_of_the_connections_to_the_application() -> None:
     assert [cluster.connection_pool.max_requests for cluster in found if cluster is not None] == [7, 7]
 
 
-@pytest.mark.istio_fields("Sidecar.ingress[].tls")
 @pytest.mark.parametrize(
     ("listener", "code"),
     [
         ("bind: 127.0.0.1", "server-conflict"),
         ("bind: 0.0.0.0", "server-conflict"),
-        ("tls: {mode: SIMPLE, serverCertificate: /a, privateKey: /b}", "unsupported-field"),
     ],
 )
 def test_an_ingress_that_cannot_be_served_is_told_of(listener: str, code: str) -> None:

@@ -5,10 +5,13 @@ others.
 """
 
 import asyncio
+import ssl
 from collections import Counter
 from typing import Any
 
+import httpx
 import pytest
+from e2e.objects import issued
 from fairlead.playground.backend import Backend
 from fairlead.playground.envoy import Envoy, free_port
 from support.stack import Client, Stack, loopback, until
@@ -265,3 +268,56 @@ async def test_a_sidecar_says_what_is_taken_in(mesh: Mesh) -> None:
     await mesh.stack.envoy(role="sidecar", address=loopback(), own_address=own, labels={"app": "callee"})
     async with Backend("callee", port, "127.0.0.1"), mesh.stack.client(address=own) as client:
         assert (await client.get("http://any:9200/")).headers["x-backend"] == "callee"
+
+
+@pytest.mark.istio_fields("Sidecar.ingress[].tls")
+@pytest.mark.parametrize(
+    ("mode", "shown", "answers"), [("SIMPLE", False, True), ("MUTUAL", True, True), ("MUTUAL", False, False)]
+)
+async def test_a_sidecar_ends_tls(mesh: Mesh, mode: str, shown: bool, answers: bool) -> None:
+    own, port, folder = loopback(), free_port(), mesh.stack.tmp_path
+    authority = issued("Test CA")
+    files = {"ca.pem": authority.certificate_pem, "pair.pem": b"", "key.pem": b"", "client.pem": b""}
+    pair, client = issued("callee", "callee.test", issuer=authority), issued("caller", "caller.test", issuer=authority)
+    files |= {"pair.pem": pair.certificate_pem, "key.pem": pair.key_pem.reveal()}
+    files["client.pem"] = client.certificate_pem + client.key_pem.reveal()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    tls = f"mode: {mode}, serverCertificate: {folder}/pair.pem, privateKey: {folder}/key.pem"
+    tls += f", caCertificates: {folder}/ca.pem" if mode == "MUTUAL" else ""
+    sidecar = f"""
+  workloadSelector: {{labels: {{app: callee}}}}
+  ingress:
+  - {{port: {{number: 9200, protocol: HTTPS, name: https}}, defaultEndpoint: '0.0.0.0:{port}', tls: {{{tls}}}}}
+"""
+    mesh.write(resource("Sidecar", "callee", sidecar))
+    await mesh.stack.serve()
+    await mesh.stack.envoy(role="sidecar", address=loopback(), own_address=own, labels={"app": "callee"})
+    certificate = folder / "client.pem" if shown else None
+    async with (
+        Backend("callee", port, "127.0.0.1"),
+        mesh.stack.client(address=own, client_certificate=certificate) as client_of,
+    ):
+        if answers:
+            answer = await client_of.get("https://callee.test:9200/")
+            assert answer.headers["x-backend"] == "callee"
+        else:
+            with pytest.raises((httpx.TransportError, ssl.SSLError)):
+                await client_of.get("https://callee.test:9200/")
+
+
+async def test_tls_connections_go_by_their_server_name(mesh: Mesh) -> None:
+    folder = mesh.stack.tmp_path
+    texts = []
+    for number, name in enumerate(("one", "two")):
+        pair = issued(name, f"{name}.test")
+        (folder / f"{name}.pem").write_bytes(pair.certificate_pem + pair.key_pem.reveal())
+        port = 9041 + number
+        await mesh.stack.backend(name, port, ssl_certfile=folder / f"{name}.pem", ssl_keyfile=folder / f"{name}.pem")
+        texts += [service(name, "{name: https, port: 443}"), endpoints(name, "127.0.0.1", port, port_name="https")]
+    await mesh.start(*texts)
+    async with mesh.client() as client:
+        for host, backend in (("one", "one"), ("two.default.svc.cluster.local", "two")):
+            assert (await client.get(f"https://{host}:443/")).headers["x-backend"] == backend
+        with pytest.raises((httpx.TransportError, ssl.SSLError)):
+            await client.get("https://three:443/")

@@ -40,7 +40,7 @@ from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Proxy, Role, Selection, Viewer
-from fairlead.resolve.sidecar import exposures, ingress, outbound
+from fairlead.resolve.sidecar import exposures, ingress, outbound, scopes
 from fairlead.resolve.sidecar import listeners as sidecar_listening
 from fairlead.resolve.sidecar import virtual_hosts as sidecar_hosts
 from fairlead.snapshot import types
@@ -391,7 +391,9 @@ def credentials_of_clusters(
 def needed_credentials(world: World, selection: Selection) -> frozenset[str]:
     """Names of the credentials that the selection's listeners and clusters refer to."""
     of_listeners, of_clusters = credentials_of_listeners(world, selection), credentials_of_clusters(world, selection)
-    found = of_listeners.keys() | of_clusters.keys()
+    found = set(of_listeners.keys() | of_clusters.keys())
+    if selection.role is Role.SIDECAR:
+        found |= ingress.credentials(world, selection)
     retained = world.retained.get(selection)
     return frozenset(found if retained is None else found | retained.credentials)
 
@@ -417,6 +419,8 @@ def _users(world: World, selection: Selection, credential: str) -> Iterator[Obje
         for chain in () if outcome is None or outcome.value is None else outcome.value.filter_chains:
             if credential in _termination_credentials(chain.tls):
                 yield from chain.origin
+    if selection.sidecar is not None and credential in ingress.credentials(world, selection):
+        yield scopes.key_of(selection.sidecar)
     for backend in sorted(credentials_of_clusters(world, selection).get(credential) or ()):
         found = cluster_outcomes(world, selection).get(backend)
         if found is not None and found.value is not None:

@@ -128,8 +128,8 @@ class World:
                 self._sort()
 
     def _sort(self) -> None:
-        for kind, found in list(self._inputs.items()):
-            aside = self._aside.setdefault(kind, {})
+        for kind in {*self._inputs, *self._aside}:
+            found, aside = self.objects(kind), self._aside.setdefault(kind, {})
             coming = [name for name in aside if self._is_selected(name.namespace)]
             for name in [name for name in found.keys() if not self._is_selected(name.namespace)]:  # noqa: SIM118  # no dict
                 obj = found.get(name)

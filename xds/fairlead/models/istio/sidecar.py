@@ -44,7 +44,7 @@ class IstioIngressListener(Model, frozen=True, kw_only=True):
     default_endpoint: str = ""
     """`127.0.0.1:port`, `0.0.0.0:port`, `[::1]:port`, `[::]:port` or `unix://path`."""
     tls: ServerTLSSettings | None = None
-    """Its certificates can only be files of the proxy: it is reported, and the port is not served."""
+    """TLS that ends at the sidecar: `SIMPLE` or `MUTUAL`, with certificates from files of the proxy."""
     connection_pool: ConnectionPoolSettings | None = None
     """Limits of the connections to the application, in place of `inboundConnectionPool`."""
 

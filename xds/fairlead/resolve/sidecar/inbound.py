@@ -64,14 +64,6 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
 def _obstacle(selection: Selection, port: InboundPort) -> Problem | None:
     """Why the sidecar must not listen: it would take the port from the application, or lose it to it."""
     workload = selection.workload
-    if port.tls:
-        return error(
-            "unsupported-field",
-            f"port {port.port} is not served: it would need TLS with certificates from files of the proxy",
-            key=port.key,
-            path=(*port.path, "tls"),
-            hint="leave tls out; nothing is encrypted then",
-        )
     if not port.bind and (workload is None or not workload.has_address):
         return error(
             "no-workload-address",
@@ -98,7 +90,7 @@ def _chain(world: World, selection: Selection, port: InboundPort) -> FilterChain
     origin = (port.key,)
     if port.kind is not Kind.HTTP:
         connections = TcpConnections(name, (WeightedBackend(backend),), access_log=mesh.access_log(world))
-        return FilterChain(name, (), None, connections, origin)
+        return FilterChain(name, (), port.tls, connections, origin)
     route = Route("default", Match(PathMatch(PathMatchKind.PREFIX, "/")), Forward((Destination(backend),)), origin)
     host = VirtualHost(f"inbound|http|{port.port}", ("*",), (route,), origin)
     http = HttpConnections(
@@ -109,4 +101,4 @@ def _chain(world: World, selection: Selection, port: InboundPort) -> FilterChain
         options=mesh.sidecar_http_options(world),
         access_log=mesh.access_log(world),
     )
-    return FilterChain(name, (), None, http, origin)
+    return FilterChain(name, (), port.tls, http, origin)

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairlead.derive import Collection, Input, derived, derived_index
-from fairlead.intent import Backend, Endpoint
+from fairlead.intent import Backend, Endpoint, TlsTermination
 from fairlead.models.core import EndpointSlice, Service, ServiceType
 from fairlead.models.istio.destination_rule import ConnectionPoolSettings
 from fairlead.models.istio.service_entry import ServiceEntry
 from fairlead.models.istio.sidecar import IstioIngressListener, Sidecar
 from fairlead.problems import FieldPath, ObjectKey, Problem, warning
-from fairlead.resolve import endpoints, services
+from fairlead.resolve import endpoints, mesh, services
 from fairlead.resolve.destination_rules import Located
+from fairlead.resolve.istio.server_tls import CLIENT_CERTIFICATES, termination
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Labels, Selection
 from fairlead.resolve.sidecar.exposures import APPLICATION_ADDRESS, KINDS, Kind
@@ -38,8 +39,8 @@ class InboundPort:
     """Where the application listens."""
     bind: str = ""
     """IP address; empty for that of the workload."""
-    tls: bool = False
-    """Clients are to come with TLS."""
+    tls: TlsTermination | None = None
+    """Clients come with TLS, which ends at the sidecar."""
 
 
 # --- In front of a workload -------------------------------------------------------------------------------------------
@@ -144,12 +145,12 @@ def _declared(world: World, name: ObjectName | None) -> tuple[InboundPort, ...] 
     if sidecar is None or not sidecar.spec.ingress:
         return None
     return tuple(
-        _of_ingress(listener, sidecar.key, ("spec", "ingress", index))
+        _of_ingress(world, listener, sidecar.key, ("spec", "ingress", index))
         for index, listener in enumerate(sidecar.spec.ingress)
     )
 
 
-def _of_ingress(listener: IstioIngressListener, key: ObjectKey, path: FieldPath) -> InboundPort:
+def _of_ingress(world: World, listener: IstioIngressListener, key: ObjectKey, path: FieldPath) -> InboundPort:
     number, text = listener.port.number, listener.default_endpoint
     endpoint = Endpoint(APPLICATION_ADDRESS, number)
     if text.startswith(_UNIX):
@@ -158,8 +159,13 @@ def _of_ingress(listener: IstioIngressListener, key: ObjectKey, path: FieldPath)
         host, _, port = text.rpartition(":")
         # The workload's own address is where the sidecar is: of it only the loopback is left to the application.
         endpoint = Endpoint("::1" if host in ("[::1]", "[::]") else APPLICATION_ADDRESS, int(port))
-    protocol = services.protocol_of(listener.port.protocol or listener.port.name, number)
-    return InboundPort(number, KINDS[protocol], key, path, endpoint, listener.bind, listener.tls is not None)
+    kind = KINDS[services.protocol_of(listener.port.protocol or listener.port.name, number)]
+    tls = None
+    if listener.tls is not None and listener.tls.mode in CLIENT_CERTIFICATES:
+        if listener.port.protocol.upper() == "HTTPS":
+            kind = Kind.HTTP  # inside of the TLS that ends here
+        tls = termination(listener.tls, mesh.tls_defaults(world), http=kind is Kind.HTTP)
+    return InboundPort(number, kind, key, path, endpoint, listener.bind, tls)
 
 
 # --- Applications -----------------------------------------------------------------------------------------------------
@@ -180,6 +186,14 @@ def backend(selection: Selection, port: int) -> Backend:
 
 
 @derived
+def credentials(world: World, selection: Selection) -> frozenset[str]:
+    """Names of the credentials that inbound ports of the Sidecar need."""
+    found = [port.tls for port in _declared(world, selection.sidecar) or () if port.tls is not None]
+    authorities = (tls.validation.authorities for tls in found if tls.validation is not None)
+    return frozenset(name for tls in found for name in tls.credentials).union(filter(None, authorities))
+
+
+@derived
 def application(world: World, backend: Backend) -> Application:
     """What is behind the inbound port of a `backend`."""
     owner, _, name = backend.subset.partition("/")
@@ -193,7 +207,7 @@ def application(world: World, backend: Backend) -> Application:
     for index, listener in enumerate(sidecar.spec.ingress):
         if listener.port.number == backend.port:
             path: FieldPath = ("spec", "ingress", index)
-            endpoint = _of_ingress(listener, sidecar.key, path).endpoint
+            endpoint = _of_ingress(world, listener, sidecar.key, path).endpoint
             if listener.connection_pool is not None:
                 pool = Located(listener.connection_pool, sidecar.key, (*path, "connectionPool"))
     return Application(endpoint, pool, (sidecar.key,))
