@@ -316,8 +316,10 @@ async def test_tls_connections_go_by_their_server_name(mesh: Mesh) -> None:
         await mesh.stack.backend(name, port, ssl_certfile=folder / f"{name}.pem", ssl_keyfile=folder / f"{name}.pem")
         texts += [service(name, "{name: https, port: 443}"), endpoints(name, "127.0.0.1", port, port_name="https")]
     await mesh.start(*texts)
-    async with mesh.client() as client:
-        for host, backend in (("one", "one"), ("two.default.svc.cluster.local", "two")):
-            assert (await client.get(f"https://{host}:443/")).headers["x-backend"] == backend
-        with pytest.raises((httpx.TransportError, ssl.SSLError)):
-            await client.get("https://three:443/")
+    for host, backend in (("one", "one"), ("two.default.svc.cluster.local", "two"), ("three", "")):
+        async with mesh.client() as client:  # each with a connection of its own
+            if backend:
+                assert (await client.get(f"https://{host}:443/")).headers["x-backend"] == backend
+            else:
+                with pytest.raises((httpx.TransportError, ssl.SSLError)):
+                    await client.get(f"https://{host}:443/")
