@@ -314,6 +314,14 @@ def test_durations(value: str, problem: str | None) -> None:
             """,
         ),
         (
+            "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {name: a}",
+            """\
+            2:7 warning[unsupported-kind] kind
+                IstioOperator of install.istio.io is not supported yet; the object is not served
+                write its meshConfig into the ConfigMap istio of the namespace istio-system, under the key mesh
+            """,
+        ),
+        (
             "apiVersion: networking.istio.io/v2\nkind: Sidecar\nmetadata: {name: a}\nspec: {}",
             """\
             1:13 error[unsupported-version] apiVersion

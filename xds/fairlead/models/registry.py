@@ -33,6 +33,7 @@ _BY_NAME = {(model.group, model.kind): model for model in KINDS}
 
 _UNSUPPORTED = {
     "networking.istio.io": {"EnvoyFilter", "ProxyConfig", "WorkloadGroup"},
+    "install.istio.io": {"IstioOperator"},
     "security.istio.io": {"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"},
     "telemetry.istio.io": {"Telemetry"},
     "extensions.istio.io": {"TrafficExtension", "WasmPlugin"},
@@ -52,6 +53,12 @@ _UNSUPPORTED = {
 """Groups whose kinds decide about traffic: kinds of them that are not read are worth a word, a Deployment is not."""
 
 _NEAREST = {
+    ("install.istio.io", "IstioOperator"): (
+        "write its meshConfig into the ConfigMap istio of the namespace istio-system, under the key mesh"
+    ),
+    ("networking.istio.io", "ProxyConfig"): (
+        "it configures the process of a proxy: give Envoy the option, or write it into its bootstrap"
+    ),
     ("networking.istio.io", "WorkloadGroup"): (
         "write a WorkloadEntry for each workload, and outlierDetection in place of its probe"
     ),

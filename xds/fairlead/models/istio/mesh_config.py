@@ -21,10 +21,10 @@ CONFIG_MAP_NAME = "istio"
 CONFIG_MAP_KEY = "mesh"
 """Where Istio's installation puts the MeshConfig."""
 
-_NO_SIDECARS = "it is for sidecars"
+_NOT_CAPTURED = "no connections are captured: sidecars have listeners of their own"
 _NO_INGRESS = "write a Gateway and a VirtualService for each Ingress"
 _NO_CONTROL_PLANE = "it configures Istio's own control plane or certificate authority"
-_NO_IDENTITIES = "no proxy is given a workload certificate; use credentialName"
+_NO_IDENTITIES = "no certificates are issued: write mode MUTUAL, or ISTIO_MUTUAL and a Secret workload-certificate"
 _NO_PROVIDERS = "use accessLogFile for access logs; Envoy's own statistics are at /stats/prometheus of its admin port"
 
 
@@ -69,7 +69,7 @@ class MeshConfig(Model, frozen=True, kw_only=True):
         "caCertificates": _NO_IDENTITIES,
         "certificates": _NO_CONTROL_PLANE,
         "configSources": "name folders or files on the command line",
-        "defaultInboundHttpRetryPolicy": _NO_SIDECARS,
+        "defaultInboundHttpRetryPolicy": "requests that reach a workload are not sent to it again",
         "defaultProviders": _NO_PROVIDERS,
         "defaultTrafficPolicy": "write a DestinationRule for the hosts",
         "enableAutoMtls": _NO_IDENTITIES,
@@ -77,20 +77,20 @@ class MeshConfig(Model, frozen=True, kw_only=True):
         "enablePrometheusMerge": "Envoy's own statistics are at /stats/prometheus of its admin port",
         "enableTracing": "tracing is not supported yet",
         "extensionProviders": _NO_PROVIDERS,
-        "hboneIdleTimeout": _NO_SIDECARS,
-        "inboundClusterStatName": _NO_SIDECARS,
-        "inboundTrafficPolicy": _NO_SIDECARS,
+        "hboneIdleTimeout": "there are no waypoints",
+        "inboundClusterStatName": "statistics of clusters have the clusters' names",
+        "inboundTrafficPolicy": _NOT_CAPTURED,
         "ingressClass": _NO_INGRESS,
         "ingressControllerMode": _NO_INGRESS,
         "ingressSelector": _NO_INGRESS,
         "ingressService": _NO_INGRESS,
         "meshMTLS": _NO_IDENTITIES,
         "outboundClusterStatName": "statistics of clusters have the clusters' names",
-        "outboundTrafficPolicy": _NO_SIDECARS,
-        "protocolDetectionTimeout": _NO_SIDECARS,
-        "proxyHttpPort": _NO_SIDECARS,
-        "proxyInboundListenPort": _NO_SIDECARS,
-        "proxyListenPort": _NO_SIDECARS,
+        "outboundTrafficPolicy": "sidecars answer requests for unknown hosts with 502",
+        "protocolDetectionTimeout": "name the protocol of the port",
+        "proxyHttpPort": "use fairlead bootstrap --http-proxy-port",
+        "proxyInboundListenPort": _NOT_CAPTURED,
+        "proxyListenPort": _NOT_CAPTURED,
         "serviceEntryVisibility": "use exportTo of the ServiceEntries",
         "serviceScopeConfigs": "there is one cluster only",
         "serviceSettings": "there is one cluster only",
