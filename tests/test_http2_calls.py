@@ -196,6 +196,7 @@ async def test_an_unknown_method(client: Client, path: str) -> None:
         ("ü" * 5000, "%C3%BC" * 500),
         ("a" + "ü" * 5000, "a" + "%C3%BC" * 499),
     ],
+    ids=range(10),
 )
 async def test_texts_of_a_status(text: str, told: str) -> None:
     async def end(call: Call) -> None:
@@ -245,7 +246,7 @@ async def test_timeouts_of_clients(writes: bool) -> None:
 
 @pytest.mark.parametrize(
     ("said", "served"),
-    [("0n", False), ("00000000H", False), ("1H", True), ("99999999H", True), ("9" * 400 + "S", True), *(
+    [("0n", False), ("00000000H", False), ("1H", True), ("99999999H", True), ("9" * 40 + "S", True), *(
         (text, True) for text in ("", "5", "S", "-1S", "1.5S", "1x", "²S", "1 S", "S1")
     )],
 )  # fmt: skip

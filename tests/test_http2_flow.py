@@ -107,6 +107,16 @@ async def test_the_window_of_the_connection_is_shared_in_turn(client: Client) ->
         assert client.of(stream).messages == [bytes(100_000)]
 
 
+async def test_small_responses_do_not_starve_a_large_one(client: Client) -> None:
+    """Each asks just before the connection's window grows by what it needs."""
+    await client.greet(initial_window_size=1 << 24)
+    await client.send(asking(client, 1, 75_000))
+    for number in range(10):
+        await client.send(asking(client, 2 * number + 3, 995) + frames.window_update(0, 1000))
+    assert sent(client, 1) >= 65_535 + 4000
+    assert sum(sent(client, 2 * number + 3) for number in range(10)) >= 4000
+
+
 async def test_a_call_that_waits_for_its_own_window_holds_up_no_other(client: Client) -> None:
     await client.greet(initial_window_size=100)
     await client.send(asking(client, 1, 1000), asking(client, 3, 1000), asking(client, 5, 10))
