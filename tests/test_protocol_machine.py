@@ -286,7 +286,7 @@ class Machine(RuleBasedStateMachine):
             return
         for referrer in REMOVAL_WAITS_FOR.get(type_url, ()):
             account = self.accounts.get(referrer)
-            if account is not None:
+            if account is not None and (account.wildcard or account.names):  # else it has dropped what it had
                 assert account.unanswered is None, f"{referrer} is under way"
                 assert not account.last_refused, f"{referrer} was refused"
                 assert self.difference(referrer, account) == {}, f"{referrer} has not been sent"
