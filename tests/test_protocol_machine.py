@@ -98,7 +98,8 @@ class Account:
         """Of virtual hosts: the route configurations that may be told that they have none."""
         self.unanswered: Got | None = None
         self.newest_nonce = ""
-        self.last_refused = False
+        self.last_refused: frozenset[str] | None = None
+        """What was new in the last response that was answered, if that was refused."""
 
     def wants(self, name: str) -> bool:
         return self.wildcard or name in self.names
@@ -256,8 +257,10 @@ class Machine(RuleBasedStateMachine):
             assert changed or gone or got.errors or account.owed or self.tries_again(account, resources), "nothing new"
             account.before = {name: before.get(name) for name in changed}
             account.has = resources
-            # Sent once more after a refusal that named nothing: what depends on it may come along.
-            changed |= {name for name, content in resources.items() if (name, content) in account.accused}
+            if got.type_url == CLUSTER and (endpoints := self.accounts.get(CLUSTER_LOAD_ASSIGNMENT)):
+                # Where clusters are sent once more after a refusal that named nothing, their endpoints may come along.
+                again = {name for name, content in resources.items() if (name, content) in account.accused}
+                endpoints.may |= again & endpoints.names
         else:
             changed = set(resources) - entries
             assert told or (account.owed and self.variant is Variant.DELTA), "nothing at all"
@@ -287,8 +290,10 @@ class Machine(RuleBasedStateMachine):
         for referrer in REMOVAL_WAITS_FOR.get(type_url, ()):
             account = self.accounts.get(referrer)
             if account is not None and (account.wildcard or account.names):  # else it has dropped what it had
+                refused = account.last_refused
+                wanted = refused is not None and (not refused or any(map(account.wants, refused)))
                 assert account.unanswered is None, f"{referrer} is under way"
-                assert not account.last_refused, f"{referrer} was refused"
+                assert not wanted, f"{referrer} was refused"
                 assert self.difference(referrer, account) == {}, f"{referrer} has not been sent"
 
     def follow(self, type_url: str, changed: set[str], new: set[str]) -> None:
@@ -325,7 +330,7 @@ class Machine(RuleBasedStateMachine):
         """Send a request that answers the newest response, if it has not been answered."""
         self.steps += 1
         if account.unanswered is not None:
-            account.last_refused = refuse
+            account.last_refused = frozenset(account.before) if refuse else None
             if refuse:
                 account.refused |= {name for name, _ in account.unanswered.resources}
                 if account.before and type_url not in NAMED_IN_REFUSALS:
@@ -415,7 +420,7 @@ class Machine(RuleBasedStateMachine):
             assert not {table for table in account.waits_for if not any(n.startswith(f"{table}/") for n in account.has)}
             if type_url in status and status[type_url].state is not SyncState.NOT_SENT:
                 rejected = status[type_url].state is SyncState.REJECTED
-                assert rejected <= bool(account.accused or account.last_refused)
+                assert rejected <= (bool(account.accused) or account.last_refused is not None)
         assert not self.stream.changed(self.now)
 
 
