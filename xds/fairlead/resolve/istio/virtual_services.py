@@ -217,7 +217,26 @@ def reviews(world: World, name: ObjectName) -> tuple[Problem, ...] | None:
             problems.append(
                 warning("no-matching-host", message, key=virtual_service.key, path=path, hint=hint, related=related)
             )
+    if not problems and MESH not in virtual_service.spec.gateways:
+        problems.extend(_unserved(world, virtual_service, hosts))
     return tuple(problems) or None
+
+
+def _unserved(world: World, virtual_service: VirtualService, hosts: tuple[str, ...]) -> Iterator[Problem]:
+    """Single hosts that none of the Gateways has, while all Gateways have some."""
+    namespace = virtual_service.metadata.namespace
+    gateways = gateway_names(virtual_service.spec.gateways, namespace)
+    servers = [found for gateway in gateways for found in gateway_servers(world, gateway)]
+    for index, host in enumerate(hosts):
+        if servers and not any(_meets((host,), found, namespace) for found in servers):
+            yield warning(
+                "no-matching-host",
+                f"no server of its Gateways has the host {host}",
+                key=virtual_service.key,
+                path=("spec", "hosts", index),
+                hint=f"the Gateways have {_listed(servers)}",
+                related=tuple(Related("the Gateway", gateway_key(each), ("spec", "servers")) for each in gateways),
+            )
 
 
 def _meets(hosts: Iterable[str], found: GatewayServer, namespace: str) -> bool:
