@@ -10,6 +10,7 @@ from fairlead.intent import DirectResponse, Forward, Listener, VirtualHost
 from fairlead.problems import Problem
 from fairlead.resolve.scope import Labels, Locality, Proxy, Role
 from fairlead.resolve.selection import selection
+from fairlead.server.groups import GroupKey
 from fairlead.snapshot import types
 from fairlead.world import World
 from support.istio import items, shown
@@ -552,6 +553,13 @@ def test_workloads_with_one_scope_share_all_but_their_listeners() -> None:
     others = sidecar_proxy(frozenset({("app", "other")}), address="10.0.0.2")
     maps = [translation.resource_maps(made, selection(made, proxy), proxy) for proxy in (SIDECAR, others)]
     assert [kind for kind in maps[0] if maps[0][kind] is not maps[1][kind]] == [types.LISTENER]
+
+
+def test_sidecars_at_other_addresses_are_other_groups() -> None:
+    made = world(FRONT)
+    proxies = [SIDECAR, sidecar_proxy(address="10.0.0.2"), sidecar_proxy(bind_address="127.0.0.3")]
+    assert len({GroupKey.of(selection(made, proxy), proxy) for proxy in proxies}) == 3
+    assert len({selection(made, proxy) for proxy in proxies}) == 1
 
 
 def test_an_edit_of_a_virtual_service_costs_one_virtual_host() -> None:

@@ -196,22 +196,7 @@ async def test_a_sidecar_says_what_is_reached(mesh: Mesh) -> None:
         assert not await envoy.stats("cluster.outbound_80__far"), "nor is there a cluster for it"
 
 
-async def test_tcp_and_tls(mesh: Mesh) -> None:
-    objects = (
-        service("echo", "{name: tcp-echo, port: 7000}"),
-        endpoints("echo", "127.0.0.1", 9021, port_name="tcp-echo"),
-    )
-    await mesh.stack.backend("echo", 9021)
-    await mesh.start(*objects)
-    async with mesh.client() as client:
-        # The bytes are passed on as they are, so an HTTP request does for a test.
-        answer = await client.get("http://anything:7000/")
-        assert answer.headers["x-backend"] == "echo"
-        assert "x-envoy-upstream-service-time" not in answer.headers
-
-
-@pytest.mark.istio_fields("ServiceEntry.{hosts[],addresses[]}")
-async def test_service_entries(mesh: Mesh) -> None:
+async def test_services_of_tcp_and_service_entries(mesh: Mesh) -> None:
     entry = """
   hosts: [api.example.com]
   addresses: [192.0.2.7]
@@ -220,9 +205,19 @@ async def test_service_entries(mesh: Mesh) -> None:
   ports: [{number: 80, name: http, protocol: HTTP}]
   endpoints: [{address: 127.0.0.1, ports: {http: 9031}}]
 """
+    objects = (
+        service("echo", "{name: tcp-echo, port: 7000}"),
+        endpoints("echo", "127.0.0.1", 9021, port_name="tcp-echo"),
+        resource("ServiceEntry", "api", entry),
+    )
+    await mesh.stack.backend("echo", 9021)
     await mesh.stack.backend("api", 9031)
-    await mesh.start(resource("ServiceEntry", "api", entry))
+    await mesh.start(*objects)
     async with mesh.client() as client:
+        # The bytes are passed on as they are, so an HTTP request does for a test.
+        answer = await client.get("http://anything:7000/")
+        assert answer.headers["x-backend"] == "echo"
+        assert "x-envoy-upstream-service-time" not in answer.headers
         for host in ("api.example.com", "192.0.2.7"):
             assert (await client.get("http://x:80/", headers={"host": host})).headers["x-backend"] == "api"
 
