@@ -196,6 +196,7 @@ async def test_a_sidecar_says_what_is_reached(mesh: Mesh) -> None:
         assert not await envoy.stats("cluster.outbound_80__far"), "nor is there a cluster for it"
 
 
+@pytest.mark.istio_fields("ServiceEntry.addresses[]")
 async def test_services_of_tcp_and_service_entries(mesh: Mesh) -> None:
     entry = """
   hosts: [api.example.com]
