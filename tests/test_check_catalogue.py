@@ -290,4 +290,4 @@ def test_entries_are_whole() -> None:
         assert not entry.meaning.endswith(".")
         assert entry.why.endswith(".")
         assert entry.fix.endswith(".")
-        assert not entry.istio or re.fullmatch(r"IST0\d\d\d", entry.istio)
+        assert all(re.fullmatch(r"IST0\d\d\d", code) for code in entry.istio)

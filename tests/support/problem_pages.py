@@ -49,8 +49,8 @@ def _of_istio() -> str:
     named: dict[str, list[str]] = {}
     for subject in SUBJECTS:
         for entry in subject.entries:
-            if entry.istio:
-                named.setdefault(entry.istio, []).append(f"[`{entry.code}`](problems/{subject.page}.md#{entry.code})")
+            for code in entry.istio:
+                named.setdefault(code, []).append(f"[`{entry.code}`](problems/{subject.page}.md#{entry.code})")
     rows = (f"| {code} | {', '.join(named[code])} |" for code in sorted(named))
     head = ("## Codes of `istioctl analyze`\n", "| Istio | here |", "|---|---|")
     return "\n".join((*head, *rows)) + "\n"
@@ -72,5 +72,5 @@ def _section(entry: Entry, example: str) -> str:
         lines += ["```yaml", example.strip("\n"), "```", ""]
     lines += [f"**Why it matters**: {entry.why}", "", f"**What to do**: {entry.fix}"]
     if entry.istio:
-        lines += ["", f"`istioctl analyze` calls it {entry.istio}."]
+        lines += ["", f"`istioctl analyze` calls it {' or '.join(entry.istio)}."]
     return "\n".join(lines) + "\n"

@@ -52,7 +52,7 @@ def _codes(name: str) -> frozenset[str]:
         return frozenset(ENTRIES)
     if name in ENTRIES:
         return frozenset({name})
-    return frozenset(entry.code for entry in ENTRIES.values() if entry.istio and entry.istio == name)
+    return frozenset(entry.code for entry in ENTRIES.values() if name in entry.istio)
 
 
 def unsuppressed(world: World, problems: Iterable[Problem], suppressions: Iterable[Suppression]) -> list[Problem]:

@@ -58,14 +58,14 @@ SUBJECT = Subject(
             "Browsers reuse an HTTP/2 connection for every host that its certificate names: requests for the other "
             "host arrive at this server, which does not know it, and are answered with 404.",
             "Put the hosts into one server, or use certificates that name only the server's own hosts.",
-            istio="IST0138",
+            istio=("IST0138",),
         ),
         Entry(
             "credential-not-permitted",
             "the Secret is in a namespace that is not the proxy's",
             "A proxy gets only Secrets of its own namespace, so that the server takes no connections.",
             "Move the Secret to the namespace of the proxies, whichever namespace the Gateway is in.",
-            istio="IST0161",
+            istio=("IST0161",),
         ),
         Entry(
             "crl-without-ca",
@@ -85,7 +85,7 @@ SUBJECT = Subject(
             "the private key does not belong to the certificate",
             "Envoy would refuse it and, with it, every change of its listeners, so it is not served.",
             "Take key and certificate from the same issue.",
-            istio="IST0161",
+            istio=("IST0161",),
         ),
         Entry(
             "missing-certificate",
@@ -98,14 +98,14 @@ SUBJECT = Subject(
             "there is no such Secret",
             "The server takes no connections until it is there; other servers are not affected.",
             "Create it in the namespace of the proxies, or correct the name.",
-            istio="IST0101",
+            istio=("IST0101",),
         ),
         Entry(
             "missing-data-key",
             "the Secret lacks an entry such as `tls.key`",
             _NOT_SERVED,
             "Add it; `kubectl create secret tls` makes both entries.",
-            istio="IST0161",
+            istio=("IST0161",),
         ),
         Entry(
             "must-staple",
@@ -185,7 +185,7 @@ SUBJECT = Subject(
             "a name that is neither a Secret's nor a ConfigMap's",
             "The server takes no connections.",
             "Write the name of a Secret, or `configmap://name`.",
-            istio="IST0101",
+            istio=("IST0101",),
         ),
         Entry("unreadable-certificate", "a block that is no certificate", _NOT_SERVED, "Copy it again."),
         Entry("unreadable-crl", "a block that is no CRL", _NOT_TRUSTED, "Copy it again."),

@@ -14,8 +14,8 @@ class Entry:
     """What comes of it: one sentence."""
     fix: str
     """What to do: one sentence."""
-    istio: str = ""
-    """The code of `istioctl analyze` for the same, where there is one
+    istio: tuple[str, ...] = ()
+    """The codes of `istioctl analyze` for the same, where there are any
     (istio.io/latest/docs/reference/config/analysis)."""
 
 

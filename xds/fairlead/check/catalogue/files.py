@@ -65,7 +65,7 @@ SUBJECT = Subject(
             "the text is no YAML or JSON",
             "Nothing of the document is used; other documents of the file are.",
             "Correct the text; the position is where the parser gave up, so look at the line before it as well.",
-            istio="IST0106",
+            istio=("IST0106",),
         ),
         Entry(
             "unknown-suppression",

@@ -11,7 +11,7 @@ SUBJECT = Subject(
             "two servers on a port claim TLS connections for the same name; the older Gateway has it",
             "Requests that were meant for the other server get the wrong routes or certificate, or 404.",
             "Give the name to one of them.",
-            istio="IST0145",
+            istio=("IST0145",),
         ),
         Entry(
             "empty-selector",
@@ -48,7 +48,7 @@ SUBJECT = Subject(
             "no Service in front of the gateway's proxies has the port",
             "The proxies listen, but nobody reaches them through the Service.",
             "Add the port to the Service, or use one that it has.",
-            istio="IST0162",
+            istio=("IST0162",),
         ),
         Entry(
             "redirect-nowhere",
@@ -62,7 +62,7 @@ SUBJECT = Subject(
             "two servers, or services of a sidecar, cannot share a port; the older Gateway has it",
             "The other server is not there at all, the other service is not reached.",
             "Give one another port or, with TLS, other hosts. Let a Sidecar see only one of two TCP services.",
-            istio="IST0145",
+            istio=("IST0145",),
         ),
         Entry(
             "tls-version-order",

@@ -66,7 +66,7 @@ SUBJECT = Subject(
             "the regular expression is faulty, or too complex, in RE2, Envoy's dialect",
             "Envoy refuses the whole route table for it.",
             "Write it in RE2, which has no look-around and no back-references; use prefix or exact where they do.",
-            istio="IST0106",
+            istio=("IST0106", "IST0122"),
         ),
         Entry(
             "invalid-status",

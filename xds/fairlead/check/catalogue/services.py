@@ -41,7 +41,7 @@ SUBJECT = Subject(
             "no endpoint has the subset's labels",
             "Requests for the subset are answered with 503.",
             "Correct the labels, or label the workloads.",
-            istio="IST0173",
+            istio=("IST0173",),
         ),
         Entry(
             "endpoint-port-mismatch",
@@ -66,7 +66,7 @@ SUBJECT = Subject(
             "a TCP port of a ServiceEntry without addresses is claimed by another one, too",
             "Without addresses, TCP connections are told apart by port only: one of the two gets those of the other.",
             "Give both `addresses`, or different ports.",
-            istio="IST0134",
+            istio=("IST0134",),
         ),
         Entry(
             "missing-hash-key",
@@ -79,7 +79,7 @@ SUBJECT = Subject(
             "the destination has several ports, and the route names none",
             "Requests go to the port that the gateway's server has, or fail where the service has no such port.",
             "Set `destination.port.number`.",
-            istio="IST0112",
+            istio=("IST0112",),
         ),
         Entry(
             "no-endpoints",
@@ -140,6 +140,7 @@ SUBJECT = Subject(
             "another rule for the host comes first",
             "Nothing of this rule applies.",
             "Join the rules, or give them the same `exportTo`.",
+            istio=("IST0110", "IST0111"),
         ),
         Entry(
             "too-many-endpoints",
@@ -152,7 +153,7 @@ SUBJECT = Subject(
             "no service has the host of the DestinationRule",
             "The rule applies to nothing: its TLS, limits and subsets do not exist.",
             "Correct the host; a short name is short for a service in the rule's own namespace.",
-            istio="IST0101",
+            istio=("IST0174",),
         ),
         Entry(
             "unresolvable-host",
