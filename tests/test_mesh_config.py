@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,11 +23,12 @@ from fairlead.intent import (
     UpstreamProtocol,
 )
 from fairlead.problems import Severity
-from fairlead.resolve import clusters, endpoints
+from fairlead.resolve import clusters, endpoints, mesh
 from fairlead.resolve.scope import Proxy, Role, Viewer
 from fairlead.validation.istio.log_format import DEFAULT_JSON, DEFAULT_TEXT
 from fairlead.world import World
 from support.istio import (
+    EDGE,
     TO_SHOP,
     all_hosts,
     all_listeners,
@@ -461,6 +463,20 @@ spec: {gatewayClassName: fairlead, listeners: [{name: http, port: 80, protocol: 
     assert (connections.access_log, connections.options.trusted_hops) == (LOG, 2)
 
 
+def test_a_gateway_may_bring_a_config_of_its_own() -> None:
+    """It takes the place of the mesh's, as Istio's agent means it: what it does not say has Istio's defaults."""
+    made = of_mesh(TOPOLOGY("numTrustedProxies: 1, proxyProtocol: {}"))
+    brought = {"gatewayTopology": {"numTrustedProxies": 2.0}, "proxyHeaders": {"attemptCount": {"disabled": True}}}
+    own, problems = mesh.own_config(brought | {"concurrency": 2, "nonsense": {}})
+    assert problems == ()
+    for proxy, hops, header, told in ((EDGE, 1, True, True), (replace(EDGE, config=own), 2, False, False)):
+        found = all_listeners(made, proxy)["0.0.0.0_80"]
+        connections = found.filter_chains[0].connections
+        assert isinstance(connections, HttpConnections)
+        assert (connections.options.trusted_hops, found.proxy_protocol) == (hops, told)
+        assert all_hosts(made, proxy)["http.80", "a.example.com"].attempt_count is header
+
+
 # --- What a change costs ----------------------------------------------------------------------------------------------
 
 
@@ -479,7 +495,9 @@ def computed(before: str, after: str) -> dict[str, int]:
     put(made, config_map(after))
     ask()
     found = made.graph.computed - counts
-    return {name: count for name, count in found.items() if name not in {"_read", "_setting", "_names"}}
+    return {
+        name: count for name, count in found.items() if name not in {"_read", "_setting", "_names", "_proxy_config"}
+    }
 
 
 def test_the_access_log_recomputes_listeners_only() -> None:

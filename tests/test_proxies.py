@@ -95,6 +95,15 @@ def test_the_wildcard_is_no_address_of_its_own() -> None:
         ({"NAMESPACE": 7}, "node metadata NAMESPACE is no text"),
         ({"LABELS": "app=edge"}, "node metadata LABELS is no mapping of texts"),
         ({"LABELS": {"app": 7.0}}, "node metadata LABELS.app is no text"),
+        ({"PROXY_CONFIG": "x"}, "node metadata PROXY_CONFIG: a mapping is expected"),
+        (
+            {"PROXY_CONFIG": {"gatewayTopology": {"numTrustedProxies": "many"}}},
+            "node metadata PROXY_CONFIG.gatewayTopology.numTrustedProxies: a whole number is expected, not a text",
+        ),
+        (
+            {"PROXY_CONFIG": {"proxyHeaders": {"server": {"value": "a\0"}}}},
+            "node metadata PROXY_CONFIG.proxyHeaders.server.value: the header's value has control characters",
+        ),
         ({"BIND_ADDRESS": "localhost"}, "node metadata BIND_ADDRESS is 'localhost', which is no IP address"),
         ({"BIND_ADDRESS": ["127.0.0.1"]}, "node metadata BIND_ADDRESS is no text"),
         ({"ROLE": "sidecar", "INSTANCE_IPS": "x"}, "node metadata INSTANCE_IPS has 'x', which is no IP address"),

@@ -89,9 +89,9 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         filter_chains=tuple(chains),
         origin=_keys(key for chain in chains for key in chain.origin),
         wildcard=not bind,
-        proxy_protocol=mesh.proxy_protocol(world),
+        proxy_protocol=mesh.proxy_protocol(world, selection.config),
         access_log=mesh.listener_log(world),
-        buffer_limit=mesh.listener_buffer_limit(world),
+        buffer_limit=mesh.listener_buffer_limit(world, selection.config),
     )
     return Outcome(found, tuple(problems))
 
@@ -212,7 +212,7 @@ def _plaintext_chains(world: World, selection: Selection, listener: str) -> Outc
             route_table=table,
             stat_prefix=f"outbound_{listener}",
             grpc_web=any(server.grpc_web for server in servers),
-            options=mesh.http_options(world),
+            options=mesh.http_options(world, selection.config),
             access_log=mesh.access_log(world),
         ),
         origin=_keys(server.declared_by for server in servers),
@@ -233,7 +233,7 @@ def _tls_chains(world: World, selection: Selection, server: Server) -> Outcome[t
             route_table=server.route_table,
             stat_prefix=server.stat_prefix or f"outbound_{address.listener}",
             grpc_web=server.grpc_web,
-            options=mesh.http_options(world),
+            options=mesh.http_options(world, selection.config),
             access_log=mesh.access_log(world),
         ),
         origin=(server.declared_by,),

@@ -19,6 +19,7 @@ from fairlead.intent import (
 )
 from fairlead.models.base import Duration
 from fairlead.models.core import ConfigMap
+from fairlead.models.decode import decode_leniently
 from fairlead.models.istio import destination_rule as models
 from fairlead.models.istio.mesh_config import (
     AccessLogEncoding,
@@ -36,10 +37,10 @@ from fairlead.models.istio.proxy_config import (
     ProxyHeaders,
 )
 from fairlead.models.istio.virtual_service import HTTPRetry
-from fairlead.problems import Problem
+from fairlead.problems import Problem, error
 from fairlead.resolve.outcome import Outcome
 from fairlead.validation.istio.log_format import DEFAULT_JSON, DEFAULT_TEXT
-from fairlead.validation.istio.mesh_config import mesh_config
+from fairlead.validation.istio.mesh_config import mesh_config, proxy_config
 from fairlead.world import MESH_CONFIG, ObjectName, World
 
 
@@ -147,14 +148,30 @@ _FORWARDED_CERTIFICATES = {
 _DEFAULTS = HttpOptions()
 
 
-def _proxy_config(world: World) -> ProxyConfig:
+def own_config(data: object) -> tuple[str, tuple[Problem, ...]]:
+    """What counts of the ProxyConfig that a gateway brings, in canonical form, and what is wrong with that.
+
+    It takes the place of the mesh's `defaultConfig`. Clusters are the same for all proxies, with limits of the mesh's.
+    """
+    if not isinstance(data, dict):
+        return "", (error("wrong-type", "a mapping is expected"),)
+    counts = {name: data[name] for name in _OWN if name in data}
+    config, problems = decode_leniently(ProxyConfig, counts, ())
+    return json.dumps(counts, sort_keys=True), (*problems, *proxy_config(config, ()))
+
+
+_OWN = ("connectionSettings", "gatewayTopology", "proxyHeaders")
+
+
+@derived
+def _proxy_config(world: World, own: str = "") -> ProxyConfig:
     found: ProxyConfig = _setting(world, "default_config")
-    return found
+    return decode_leniently(ProxyConfig, json.loads(own), ())[0] if own else found
 
 
-def _connection_settings(world: World, *, gateway: bool) -> ConnectionSettings:
+def _connection_settings(config: ProxyConfig, *, gateway: bool) -> ConnectionSettings:
     """What is said of clients' connections, over what the profile says."""
-    given = _proxy_config(world).connection_settings
+    given = config.connection_settings
     if not gateway or given.profile is not ConnectionProfile.EDGE:
         return given
     own = {name: getattr(given, name) for name in given.__struct_fields__}
@@ -180,19 +197,20 @@ def _limits(settings: ConnectionSettings) -> HttpLimits:
 
 
 @derived
-def listener_buffer_limit(world: World) -> int | None:
+def listener_buffer_limit(world: World, own: str = "") -> int | None:
     """Bytes of each connection to a gateway; None for the proxy's default."""
-    return _connection_settings(world, gateway=True).listener_per_connection_buffer_limit_bytes
+    return _connection_settings(_proxy_config(world, own), gateway=True).listener_per_connection_buffer_limit_bytes
 
 
 @derived
-def http_options(world: World) -> HttpOptions:
+def http_options(world: World, own: str = "") -> HttpOptions:
     """How gateways treat HTTP, whatever the route."""
-    return _http_options(world, gateway=True)
+    return _http_options(world, own, gateway=True)
 
 
-def _http_options(world: World, *, gateway: bool) -> HttpOptions:
-    config, settings = _proxy_config(world), _connection_settings(world, gateway=gateway)
+def _http_options(world: World, own: str, *, gateway: bool) -> HttpOptions:
+    config = _proxy_config(world, own)
+    settings = _connection_settings(config, gateway=gateway)
     topology, headers = config.gateway_topology, config.proxy_headers
     # What is said of headers goes before what is said of what stands in front.
     certificate = headers.forwarded_client_cert
@@ -222,7 +240,7 @@ def _http_options(world: World, *, gateway: bool) -> HttpOptions:
 @derived
 def sidecar_http_options(world: World) -> HttpOptions:
     """How sidecars treat HTTP: no proxies stand in front, and without certificates nobody's can be told."""
-    options = _http_options(world, gateway=False)
+    options = _http_options(world, "", gateway=False)
     return replace(options, trusted_hops=0, forwarded_certificate=ForwardedCertificate.SANITIZE)
 
 
@@ -240,25 +258,25 @@ def _certificate_details(headers: ProxyHeaders) -> tuple[str, ...]:
 
 
 @derived
-def proxy_protocol(world: World) -> bool:
+def proxy_protocol(world: World, own: str = "") -> bool:
     """Whether connections to gateways begin with a PROXY protocol header."""
-    return _proxy_config(world).gateway_topology.proxy_protocol is not None
+    return _proxy_config(world, own).gateway_topology.proxy_protocol is not None
 
 
 # --- Requests ---------------------------------------------------------------------------------------------------------
 
 
 @derived
-def attempt_count(world: World) -> bool:
+def attempt_count(world: World, own: str = "") -> bool:
     """Whether services are told how often a request has been tried."""
-    header = _proxy_config(world).proxy_headers.attempt_count
+    header = _proxy_config(world, own).proxy_headers.attempt_count
     return header is None or not header.disabled
 
 
 @derived
-def forwarded_host(world: World) -> bool:
+def forwarded_host(world: World, own: str = "") -> bool:
     """Whether services are told the host that was asked for, where it is replaced."""
-    header = _proxy_config(world).proxy_headers.x_forwarded_host
+    header = _proxy_config(world, own).proxy_headers.x_forwarded_host
     return header is not None and bool(header.enabled)
 
 

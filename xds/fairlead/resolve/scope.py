@@ -48,6 +48,8 @@ class Proxy:
     """IP address at which others reach the workload of a sidecar; empty when it is not known."""
     http_proxy_port: int = 0
     """Port at which a sidecar is a forward proxy for its applications; 0 for none."""
+    config: str = ""
+    """The gateway's own ProxyConfig, see `fairlead.resolve.mesh.own_config`; empty for the mesh's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Selection:
     sidecar: ObjectName | None = None
     """The Sidecar that says what the proxies see."""
     http_proxy_port: int = 0
+    """As in `Proxy`."""
+    config: str = ""
     """As in `Proxy`."""
     workload: Workload | None = None
     """What sidecars stand before; None for gateways, and for what all sidecars with the same scope share."""

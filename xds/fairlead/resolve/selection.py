@@ -20,7 +20,7 @@ def selection(world: World, proxy: Proxy) -> Selection:
         return sidecar_selection(world, proxy)
     if proxy.role is not Role.GATEWAY:
         return Selection(proxy.role, proxy.namespace)
-    return _gateway_selection(world, proxy.namespace, proxy.labels)
+    return _gateway_selection(world, proxy.namespace, proxy.labels, proxy.config)
 
 
 def sources(world: World) -> tuple[Collection[Any, Any], ...]:
@@ -48,7 +48,7 @@ def selection_problems(world: World, proxy: Proxy) -> tuple[Problem, ...]:
 
 
 @derived
-def _gateway_selection(world: World, namespace: str, labels: Labels) -> Selection:
+def _gateway_selection(world: World, namespace: str, labels: Labels, config: str) -> Selection:
     selectors = {
         selector
         for dialect in DIALECTS
@@ -64,6 +64,7 @@ def _gateway_selection(world: World, namespace: str, labels: Labels) -> Selectio
         ports=_ports(world, namespace, labels),
         labels=frozenset(asked_for),
         caller_labels=destination_rules.labels_asked_for(world, namespace, labels),
+        config=config,
     )
 
 

@@ -111,8 +111,8 @@ def virtual_hosts(world: World, selection: Selection, key: VirtualHostKey) -> Ou
         routes=routes,
         origin=origin,
         require_tls=require_tls,
-        attempt_count=mesh.attempt_count(world),
-        forwarded_host=mesh.forwarded_host(world),
+        attempt_count=mesh.attempt_count(world, selection.config),
+        forwarded_host=mesh.forwarded_host(world, selection.config),
     )
     return Outcome(host, tuple(problem for outcome in outcomes for problem in outcome.problems))
 

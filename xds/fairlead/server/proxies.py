@@ -1,8 +1,8 @@
 """From what a client says of itself to the proxy that it is.
 
 Istio's node ids (`type~ip~name.namespace~domain`) are understood; any other id is welcome, and means a gateway. What
-decides is in the metadata: `NAMESPACE`, `LABELS`, `ROLE`, `BIND_ADDRESS`, `VHDS` and, of sidecars, `INSTANCE_IPS` and
-`HTTP_PROXY_PORT`, as `fairlead bootstrap` writes them (https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
+decides is in the metadata: `NAMESPACE`, `LABELS`, `ROLE`, `BIND_ADDRESS`, `VHDS`, of gateways `PROXY_CONFIG`, and of
+sidecars `INSTANCE_IPS` and `HTTP_PROXY_PORT`, as `fairlead bootstrap` writes them (https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto#config-core-v3-node).
 
 All that is a claim. The namespace decides which Secrets a proxy is sent; so where a certificate tells it, it counts,
 and a claim of another one is refused. Role, labels and the rest choose among what the namespace may have.
@@ -11,6 +11,8 @@ and a claim of another one is refused. Role, labels and the rest choose among wh
 import ipaddress
 
 from fairlead.errors import IdentityError, LimitError, ProtocolError
+from fairlead.problems import Severity, format_path
+from fairlead.resolve.mesh import own_config
 from fairlead.resolve.scope import Locality, Proxy, Role
 from fairlead.server.identity import Identity
 from fairlead.snapshot.messages import Node
@@ -52,10 +54,22 @@ def proxy_of(node: Node, *, delta: bool, identity: Identity | None = None) -> Pr
         locality=Locality(node.region, node.zone, node.sub_zone),
         bind_address=_bind_address(_text(metadata.get("BIND_ADDRESS"), "BIND_ADDRESS")),
         virtual_host_discovery=delta and metadata.get("VHDS") is True,
+        config=_own_config(metadata.get("PROXY_CONFIG")) if role is Role.GATEWAY else "",
         # Of other proxies they decide nothing, and would keep those apart that can share all tables.
         address=_own_address(metadata.get("INSTANCE_IPS"), id_address) if role is Role.SIDECAR else "",
         http_proxy_port=_port(metadata.get("HTTP_PROXY_PORT")) if role is Role.SIDECAR else 0,
     )
+
+
+def _own_config(data: object) -> str:
+    if data is None:
+        return ""
+    config, problems = own_config(data)
+    for problem in problems:
+        if problem.severity is Severity.ERROR:
+            where = ".".join(filter(None, ("PROXY_CONFIG", format_path(problem.path))))
+            raise ProtocolError(f"node metadata {where}: {problem.message}")
+    return config
 
 
 def _from_id(node_id: str) -> tuple[Role, str, str]:
