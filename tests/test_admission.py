@@ -11,6 +11,7 @@ import pytest
 import structlog
 from fairlead.certificates.issuing import issue
 from fairlead.errors import IdentityError, LimitError, ProtocolError
+from fairlead.http2 import call, connection, frames
 from fairlead.server import admission, flow
 from fairlead.server.admission import THIS_HOST, Admission, host_of
 from fairlead.server.identity import Identity, identity_of
@@ -318,7 +319,15 @@ def test_large_requests_are_looked_through(data: bytes, message: str) -> None:
         ("from the connection to the end", f"{admission.HANDSHAKE_WITHIN:g} s"),
         ("a connection without a stream", f"{admission.IDLE_CONNECTION:g} s"),
         ("from the beginning of a stream", f"{admission.FIRST_REQUEST_WITHIN:g} s"),
-        ("the time in which a client takes", f"{flow.WRITE_WITHIN:g} s"),
+        ("the time in which a client takes a response", f"{flow.WRITE_WITHIN:g} s"),
+        ("streams of one connection |", f"{connection._CALLS:,}"),
+        ("headers of a stream", f"{frames.HEADER_BYTES >> 10} KiB"),
+        ("streams of one connection that", f"{connection._STRAINS:,}, and {connection._STRAINS_PER_SECOND} more"),
+        ("what is sent and not read", f"{call.RECEIVED_AHEAD >> 20} MiB"),
+        ("what waits to be sent", f"{connection._BUFFERED >> 10} KiB"),
+        ("what waits to be sent", f"{admission.PING_AFTER + admission.PONG_WITHIN:g} s"),
+        ("a client's host", f"{admission.PING_AFTER + admission.PONG_WITHIN:g} s"),
+        ("the time in which a client takes in what is left", f"{admission.PONG_WITHIN:g} s"),
         ("the age of a connection", f"{admission.CONNECTION_AGE / 3600:g} hour"),
     ],
 )

@@ -160,7 +160,8 @@ async def test_what_ends_a_connection(what: str, chunks: int) -> None:
         await client.send(client.headers(1, end=True), client.headers(3))
         found = await client.send(*([said] if chunks else (bytes((byte,)) for byte in said)))
         has_ended(client, found, code)
-        await client.send(b"whatever comes then")  # and nothing is written, or Transport would say so
+        # TLS may hand over what came before it closed: nothing is written, or Transport would say so.
+        client.connection.data_received(frame(PING, 0, 0, bytes(8)))
 
 
 @pytest.mark.parametrize(

@@ -476,14 +476,25 @@ async def test_streams_that_come_fast_wait_for_their_turn_and_those_for_whom_it_
         )
 
 
-async def test_a_stream_without_a_word(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "method",
+    [
+        SOTW,
+        DELTA,
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        "/envoy.service.status.v3.ClientStatusDiscoveryService/StreamClientStatus",
+    ],
+)
+async def test_a_stream_without_a_word(folder: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     monkeypatch.setattr(admission, "FIRST_REQUEST_WITHIN", 0.3)
     async with (
         Server(folder, EDGE, ROUTE, SHOP) as server,
         nobody_else_notices(server),
         open_channel(server.address) as channel,
     ):
-        assert await ended(raw_stream(channel, SOTW)) == (
+        assert await ended(raw_stream(channel, method)) == (
             Status.RESOURCE_EXHAUSTED,
             "no request came within 0.3 seconds of opening the stream",
         )
