@@ -41,9 +41,8 @@ _RULE = _object(
         "shortDescription": _object({"text": {**_TEXT, "maxLength": 1024}}, "text"),
         "fullDescription": _object({"text": {**_TEXT, "maxLength": 1024}}, "text"),
         "help": _MESSAGE,
-        "helpUri": {"type": "string", "pattern": "^https://[^ ]+$"},
     },
-    "id name shortDescription fullDescription help helpUri",
+    "id name shortDescription fullDescription help",
 )
 _RESULT = _object(
     {

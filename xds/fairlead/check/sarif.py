@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from fairlead.check.catalogue import ENTRIES, help_uri
+from fairlead.check.catalogue import ENTRIES
 from fairlead.problems import Position, Problem, Related, Severity, format_path
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -44,7 +44,6 @@ def _rule(code: str) -> dict[str, Any]:
             "text": f"{entry.why} {entry.fix}",
             "markdown": f"**Why it matters**: {entry.why}\n\n**What to do**: {entry.fix}",
         },
-        "helpUri": help_uri(code),
     }
 
 

@@ -32,13 +32,4 @@ SUBJECTS: tuple[Subject, ...] = (
 ENTRIES: dict[str, Entry] = {entry.code: entry for subject in SUBJECTS for entry in subject.entries}
 """Code -> what is known of it."""
 
-_PAGES = "https://fairlead.dev/docs/problems"
-
-
-def help_uri(code: str) -> str:
-    """Where the documentation of a code is."""
-    subject = next(subject for subject in SUBJECTS if any(entry.code == code for entry in subject.entries))
-    return f"{_PAGES}/{subject.page}#{code}"
-
-
-__all__ = ["ENTRIES", "SUBJECTS", "Entry", "Subject", "help_uri"]
+__all__ = ["ENTRIES", "SUBJECTS", "Entry", "Subject"]
