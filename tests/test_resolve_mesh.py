@@ -399,7 +399,7 @@ def test_an_http_proxy_port_knows_services_by_host_and_port() -> None:
          ("spec", "egress", 0, "captureMode")),
         ("ingress: [{port: {number: 1, protocol: HTTP}, captureMode: IPTABLES}]", "unsupported-value",
          ("spec", "ingress", 0, "captureMode")),
-        ("outboundTrafficPolicy: {mode: ALLOW_ANY}", "no-effect", ("spec", "outboundTrafficPolicy", "mode")),
+        ("outboundTrafficPolicy: {mode: ALLOW_ANY}", "unsupported-value", ("spec", "outboundTrafficPolicy", "mode")),
     ],
 )  # fmt: skip
 def test_what_is_not_done_is_told(spec: str, code: str, path: tuple[str | int, ...]) -> None:

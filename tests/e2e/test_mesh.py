@@ -246,6 +246,7 @@ async def test_an_http_proxy_port(mesh: Mesh) -> None:
 
     assert "x-backend: near" in await ask("GET http://near:8123/a HTTP/1.1\r\nHost: near:8123\r\n\r\n")
     assert " 502 " in await ask("GET http://near:8124/a HTTP/1.1\r\nHost: near:8124\r\n\r\n")
+    assert " 502 " in await ask("GET http://unknown.example.com/ HTTP/1.1\r\nHost: unknown.example.com\r\n\r\n")
     tunnel = "CONNECT raw.default:7000 HTTP/1.1\r\nHost: raw.default:7000\r\n\r\n"
     answers = await ask(tunnel, "GET /b HTTP/1.1\r\nHost: raw\r\n\r\n")
     assert answers.startswith("http/1.1 200")

@@ -6,7 +6,7 @@ from fairlead.derive import Input, derived_map
 from fairlead.models.istio.sidecar import CaptureMode, OutboundTrafficMode, Sidecar
 from fairlead.problems import Problem, Related, warning
 from fairlead.resolve import mesh
-from fairlead.resolve.sidecar.scopes import HTTP_PROXY, labels_of, ranked
+from fairlead.resolve.sidecar.scopes import labels_of, ranked
 from fairlead.world import ObjectName, World
 
 
@@ -49,17 +49,11 @@ def _of_listeners(sidecar: Sidecar) -> Iterator[Problem]:
 
 def _of_policy(sidecar: Sidecar) -> Iterator[Problem]:
     policy = sidecar.spec.outbound_traffic_policy
-    if policy is None:
-        return
-    path = ("spec", "outboundTrafficPolicy")
-    if policy.mode is OutboundTrafficMode.ALLOW_ANY and all(
-        listener.port is None or listener.port.protocol.upper() != HTTP_PROXY for listener in sidecar.spec.egress
-    ):
+    if policy is not None and policy.mode is OutboundTrafficMode.ALLOW_ANY:
         yield warning(
-            "no-effect",
-            "unknown hosts are reached through an HTTP proxy port only: at others it is not known where clients meant "
-            "to connect to",
+            "unsupported-value",
+            "requests to unknown hosts are answered with 502, as with REGISTRY_ONLY",
             key=sidecar.key,
-            path=(*path, "mode"),
-            hint="add an egress listener of protocol HTTP_PROXY, or write REGISTRY_ONLY",
+            path=("spec", "outboundTrafficPolicy", "mode"),
+            hint="describe the hosts by ServiceEntries",
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fairlead.derive import Input, derived, derived_index
-from fairlead.models.istio.sidecar import IstioEgressListener, OutboundTrafficMode, Sidecar
+from fairlead.models.istio.sidecar import IstioEgressListener, Sidecar
 from fairlead.problems import FieldPath, ObjectKey
 from fairlead.resolve import mesh, services
 from fairlead.resolve.hosts import covers
@@ -144,14 +144,6 @@ def _listener(listener: IstioEgressListener, namespace: str, path: FieldPath) ->
         bind=listener.bind,
         path=path,
     )
-
-
-@derived
-def allows_any(world: World, name: ObjectName | None) -> bool:
-    """Whether requests to unknown hosts may go out; without a word about it they may."""
-    sidecar = None if name is None else _sidecars(world).get(name)
-    policy = None if sidecar is None else sidecar.spec.outbound_traffic_policy
-    return policy is None or policy.mode is OutboundTrafficMode.ALLOW_ANY
 
 
 def implied(world: World) -> Iterator[tuple[str, Labels]]:
