@@ -1,21 +1,22 @@
-"""VirtualServices that lead nowhere, hide each other's routes, or send requests twice."""
+"""VirtualServices that lead nowhere, hide each other's routes, or make calls twice."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 
 from fairlead.check.services import is_known
-from fairlead.models.istio.virtual_service import HTTPRoute, VirtualService
+from fairlead.models.istio.virtual_service import HTTPRoute, HTTPRouteDestination, VirtualService
 from fairlead.problems import Problem, Related, Severity, warning
 from fairlead.resolve import services
 from fairlead.resolve.istio.references import MESH, is_for_sidecars_only, virtual_service_key
 from fairlead.resolve.istio.virtual_services import bindings, hosts_of, precedence, virtual_hosts
 from fairlead.resolve.mesh import retry_policy
 from fairlead.resolve.scope import Selection
+from fairlead.resolve.services import PortProtocol
 from fairlead.validation.istio import reachability
 from fairlead.world import ObjectName, World
 
-_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-"""Methods that do the same when they are done twice (RFC 9110, section 9.2.2)."""
+_CALL = "POST"
+"""The method of all calls of gRPC."""
 
 
 def problems(world: World) -> Iterator[Problem]:
@@ -29,7 +30,7 @@ def problems(world: World) -> Iterator[Problem]:
             for index, route in enumerate(virtual_service.spec.http):
                 # A policy of the mesh is one that somebody has chosen.
                 if retry_policy(world) is None:
-                    yield from _retried(virtual_service, route, index)
+                    yield from _retried(world, virtual_service, route, index)
 
 
 def _unbound(world: World, virtual_service: VirtualService) -> Iterator[Problem]:
@@ -71,21 +72,31 @@ def _duplicate(host: str, virtual_service: VirtualService, first: VirtualService
     )
 
 
-def _retried(virtual_service: VirtualService, route: HTTPRoute, index: int) -> Iterator[Problem]:
-    """Requests that do something each time they are sent, under the default retry policy."""
-    if not route.route or route.retries is not None:
+def _retried(world: World, virtual_service: VirtualService, route: HTTPRoute, index: int) -> Iterator[Problem]:
+    """Calls that may be made again after they have had an effect, under the default retry policy.
+
+    Of other requests it repeats only those that no backend has seen.
+    """
+    if route.retries is not None or not any(_takes_calls(world, virtual_service, share) for share in route.route):
         return
     methods = {match.method.exact if match.method is not None else None for match in route.match} or {None}
-    sent = sorted(method for method in methods if method and method not in _REPEATABLE)
-    path = ("spec", "http", index)
-    hint = "set retries: {attempts: 0}, or retryOn: connect-failure,refused-stream"
-    if sent:
-        message = f"{' and '.join(sent)} requests that fail with 503 are sent up to twice more, by default"
-        yield warning("default-retries", message, key=virtual_service.key, path=path, hint=hint)
-    elif None in methods:
-        message = "requests that fail with 503 are sent up to twice more by default, POST included"
+    if not methods.isdisjoint((None, _CALL)):
+        message = "gRPC calls that end with UNAVAILABLE or CANCELLED are made up to twice more, by default"
+        path = ("spec", "http", index)
+        hint = "set retries: {attempts: 0}, or retryOn: connect-failure,refused-stream"
         note = warning("default-retries", message, key=virtual_service.key, path=path, hint=hint)
         yield replace(note, severity=Severity.INFO)
+
+
+def _takes_calls(world: World, virtual_service: VirtualService, share: HTTPRouteDestination) -> bool:
+    """Whether a destination speaks HTTP/2, as gRPC must."""
+    namespace = virtual_service.metadata.namespace
+    asked = share.destination
+    number = asked.port.number if asked.port is not None else None
+    backend = services.backend(world, namespace, services.qualify(asked.host, namespace), number, asked.subset, 0)
+    view = services.find(world, namespace, backend.host)
+    port = None if view is None else view.port(backend.port)
+    return port is not None and port.protocol is PortProtocol.HTTP2
 
 
 def shadows(world: World, selection: Selection) -> Iterator[Problem]:

@@ -20,9 +20,10 @@ SUBJECT = Subject(
         ),
         Entry(
             "default-retries",
-            "requests that are not idempotent are sent again by the default retry policy",
-            "A backend that fails after it has done the work does it twice: an order or a payment comes double. "
-            "Istio's default is two more attempts when a connection fails or the answer is 503.",
+            "gRPC calls may be made again by the default retry policy",
+            "A service that fails after it has done the work does it twice: an order or a payment comes double. "
+            "Istio's default is two more attempts where no connection is made, where a stream is refused, and where a "
+            "call of gRPC ends with UNAVAILABLE or CANCELLED. No other answer, 503 neither, is a reason to try again.",
             "Set `retries.attempts: 0` on the route, or retries that only act before a request is sent: "
             "`retryOn: connect-failure,refused-stream`.",
         ),
