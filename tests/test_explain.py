@@ -146,7 +146,7 @@ def missing(output: str, lines: list[str]) -> list[str]:
             ["goes to reviews.default.svc.cluster.local:9080 subset v2", "route testers: header x-tester is yes"],
         ),
         (
-            ["http://reviews.example.com:8080/", "@canary", "-X", "post"],
+            ["http://reviews.example.com:8080/", "@canary", "-X", "post", "-H", "Content-Type: application/grpc"],
             ["POST http://reviews", "Istio's default; a POST may arrive more than once: `retries: {attempts: 0}`"],
         ),
         (
@@ -225,6 +225,12 @@ def test_what_an_example_does_not_serve(arguments: list[str], lines: list[str]) 
     code, output = asked(*arguments)
     assert code == 1, output
     assert missing(output, lines) == [], output
+
+
+def test_a_request_that_no_backend_has_seen_does_not_arrive_twice() -> None:
+    _, output = asked("http://reviews.example.com:8080/", "@canary", "-X", "post")
+    assert "retries: 2 on " in output
+    assert "more than once" not in output
 
 
 # --- What is missing --------------------------------------------------------------------------------------------------

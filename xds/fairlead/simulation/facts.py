@@ -29,6 +29,9 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """To send these twice is the same as once (RFC 9110 section 9.2.2)."""
 _BEFORE_THE_BACKEND = frozenset({"connect-failure", "refused-stream"})
 """Conditions under which the backend has not begun with the request."""
+_STATUS_CODES = "retriable-status-codes"
+_OF_CALLS = frozenset({"cancelled", "deadline-exceeded", "internal", "resource-exhausted", "unavailable"})
+"""Conditions of gRPC: no other answer fulfils them."""
 
 
 def address_in_words(address: Address) -> str:
@@ -148,9 +151,19 @@ def _retries(policy: RetryPolicy, request: Request) -> str:
         words += f", {duration_in_words(policy.per_try_timeout)} for each try"
     if tuple(conditions) == _ISTIO_RETRIES and number == 2:
         words += f"; {ISTIO_DEFAULT}"
-    if request.method not in _SAFE_METHODS and not set(conditions) <= _BEFORE_THE_BACKEND:
+    if request.method not in _SAFE_METHODS and _repeats_work(policy, set(conditions), request):
         words += f"; a {request.method} may arrive more than once: `retries: {{attempts: 0}}` prevents that"
     return words
+
+
+def _repeats_work(policy: RetryPolicy, conditions: set[str], request: Request) -> bool:
+    """Whether a request may be sent again that a backend has begun with."""
+    harmless = set(_BEFORE_THE_BACKEND)
+    if not policy.retriable_status_codes:
+        harmless.add(_STATUS_CODES)
+    if not request.headers.get("content-type", "").startswith("application/grpc"):
+        harmless |= _OF_CALLS
+    return not conditions <= harmless
 
 
 def _of_fault(fault: HTTPFault) -> Iterator[Fact]:
