@@ -350,7 +350,7 @@ async def test_windows_that_change_all_the_time(client: Client, monkeypatch: pyt
 
 
 async def test_many_calls_at_once_give_others_their_turn(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_TURN", 10)
+    monkeypatch.setattr(connection, "_TURN", 10 * (connection._BLOCK_WORK + 1))
     opened = b"".join(client.headers(2 * number + 1) for number in range(100))
     client.connection.data_received(opened + data(1, message(b"x")))
     assert len(client.connection.calls) == 10
@@ -359,6 +359,25 @@ async def test_many_calls_at_once_give_others_their_turn(client: Client, monkeyp
     assert len(client.connection.calls) == 100
     assert client.transport.reads
     assert client.of(1).messages == [b"x"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(frame(frames.PING, 0, 0, bytes(8)), id="pings"),
+        pytest.param(frame(DATA, 0, 1), id="empty data"),
+        pytest.param(
+            b"".join(frames.settings({Setting.INITIAL_WINDOW_SIZE: size}) for size in (1000, 1001)), id="windows"
+        ),
+    ],
+)
+async def test_many_frames_at_once_give_others_their_turn(client: Client, said: bytes) -> None:
+    await client.send(*(client.headers(2 * number + 1) for number in range(100)))
+    await client.settle()
+    client.connection.data_received(said * 4000)
+    assert not client.transport.reads
+    await client.settle()
+    assert client.transport.reads or client.transport.closing
 
 
 async def test_more_calls_than_one_may_have(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

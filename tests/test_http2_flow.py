@@ -253,11 +253,13 @@ async def test_answers_that_nobody_takes_in(client: Client, flood: bytes) -> Non
     for _ in range(100):
         if client.transport.reads:
             client.connection.data_received(flood * 1000)
+            await client.settle(2)
     assert not client.transport.reads
     assert client.transport.most < BUFFERED + 100
     assert len(client.connection._rest) < 50_000
     while not client.transport.reads:
         client.take()
+        await client.settle(2)
     client.transport.buffers = False
     await client.send(asking(client, 1, 10))
     assert client.of(1).messages == [bytes(10)]
