@@ -16,6 +16,7 @@ from fairlead.intent.credentials import (
     KeyPairCredential,
     KeyPairFilesCredential,
 )
+from fairlead.intent.limits import LimitOverride, Rejection, RequestLimit, Requests, RouteLimit, TokenBucket
 from fairlead.intent.listening import (
     AccessLog,
     ClientCertificates,
@@ -100,6 +101,7 @@ __all__ = [
     "HttpOptions",
     "KeyPairCredential",
     "KeyPairFilesCredential",
+    "LimitOverride",
     "Listener",
     "LoadBalancer",
     "LoadBalancing",
@@ -116,9 +118,13 @@ __all__ = [
     "PathRewriteKind",
     "Pings",
     "Redirect",
+    "Rejection",
+    "RequestLimit",
+    "Requests",
     "Retry",
     "RetryBudget",
     "Route",
+    "RouteLimit",
     "RouteTable",
     "StringMatch",
     "StringMatchKind",
@@ -128,6 +134,7 @@ __all__ = [
     "TlsParameters",
     "TlsTermination",
     "TlsVersion",
+    "TokenBucket",
     "Tunnel",
     "UpstreamProtocol",
     "Validation",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin
+from fairlead.intent.limits import RequestLimit
 from fairlead.intent.routing import VirtualHost
 from fairlead.intent.tls import TlsParameters, Validation
 from fairlead.problems import Problem
@@ -132,6 +133,8 @@ class HttpConnections:
     """Clients ask for any host, and for connections by CONNECT."""
     inline: VirtualHost | None = None
     """The only virtual host, where it is not worth a route table that is looked up by its name."""
+    limits: tuple[RequestLimit, ...] = ()
+    """What the limits of routes refer to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ KINDS: tuple[type[KubernetesObject], ...] = (
     gateway_api.HTTPRoute,
     gateway_api.ReferenceGrant,
     asm.ASMCredential,
+    asm.ASMLocalRateLimiter,
 )
 """Every kind that is read."""
 
@@ -43,7 +44,6 @@ _UNSUPPORTED = {
         "ASMCircuitBreaker",
         "ASMGlobalRateLimiter",
         "ASMKnativeConfig",
-        "ASMLocalRateLimiter",
         "IstioGateway",
         "QuotaSchedulingPolicy",
     },

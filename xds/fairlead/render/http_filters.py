@@ -13,6 +13,7 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
 from fairlead._pb.google.protobuf import wrappers_pb2
 from fairlead.intent import HttpConnections
 from fairlead.render.encoding import packed
+from fairlead.render.limits import limit_filters
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
 
 
@@ -38,4 +39,6 @@ _SILENT_ROUTER = _filter("envoy.filters.http.router", router_pb2.Router(suppress
 def http_filters(connections: HttpConnections) -> tuple[HttpFilter, ...]:
     """The filters that requests pass, in order."""
     router = _ROUTER if connections.options.debug_headers else _SILENT_ROUTER
-    return (_GRPC_WEB, *_COMMON, router) if connections.grpc_web else (*_COMMON, router)
+    first = (_GRPC_WEB, *_COMMON) if connections.grpc_web else _COMMON
+    # Behind CORS: preflights are answered before they count.
+    return (*first, *limit_filters(connections.limits), router)

@@ -36,6 +36,7 @@ from fairlead.intent import (
 from fairlead.render import access_logs, tls
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, write_address, write_duration
 from fairlead.render.http_filters import http_filters
+from fairlead.render.limits import write_bodies
 from fairlead.render.metadata import made_of
 from fairlead.render.names import HTTP_LOG, TCP_LOG, UNRESOLVED_CLUSTER, cluster_name
 from fairlead.render.routes import route_configuration, virtual_host
@@ -163,6 +164,8 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
     message.merge_slashes = options.merge_slashes
     message.path_with_escaped_slashes_action = _ESCAPED_SLASHES[options.escaped_slashes]
     _write_limits(message, options.limits)
+    if connections.limits:
+        write_bodies(message)
     if connections.forward_proxy:
         message.upgrade_configs.add(upgrade_type="CONNECT")
     if connections.inline is None:

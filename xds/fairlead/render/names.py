@@ -7,6 +7,10 @@ UNRESOLVED_CLUSTER = "UnknownService"
 
 CORS_FILTER = "envoy.filters.http.cors"
 FAULT_FILTER = "envoy.filters.http.fault"
+LOCAL_RATE_LIMIT_FILTER = "envoy.filters.http.local_ratelimit"
+
+LIMITS_METADATA = "fairlead.limits"
+"""Of a route: the names of its limits, and what is answered above them."""
 
 HTTP_LOG = "http_envoy_accesslog"
 TCP_LOG = "tcp_envoy_accesslog"

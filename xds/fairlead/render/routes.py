@@ -24,6 +24,7 @@ from fairlead.intent import (
 from fairlead.render import actions, matches
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, share, whole_seconds
 from fairlead.render.headers import write_headers
+from fairlead.render.limits import write_limit
 from fairlead.render.metadata import is_route, made_of
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
 from fairlead.snapshot import types, wire
@@ -97,6 +98,8 @@ def write_route(message: route_components_pb2.Route, entry: Route) -> None:
     message.name = entry.name
     if is_route(entry.origin):
         message.metadata.CopyFrom(made_of(entry.origin[0]))
+    if entry.limit is not None:
+        write_limit(message.metadata, entry.limit)
     message.stat_prefix = entry.stat_prefix
     matches.write_match(message.match, entry.match)
     request_headers, response_headers = entry.request_headers, entry.response_headers

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fairlead.derive import derived, derived_map
-from fairlead.intent import AccessLog, FilterChain, HttpConnections, Listener
+from fairlead.intent import AccessLog, FilterChain, HttpConnections, Listener, RequestLimit
+from fairlead.models.asm import Traffic
 from fairlead.problems import ObjectKey, Problem, Related, error, warning
-from fairlead.resolve import credentials, mesh
+from fairlead.resolve import credentials, limits, mesh
 from fairlead.resolve.dialect import ConnectionRoute, Server, ServerProtocol, listening_port, route_table
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
@@ -87,13 +88,19 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         address=bind.removeprefix(_UNIX) or _WILDCARD_ADDRESS,
         port=port,
         filter_chains=tuple(chains),
-        origin=_keys(key for chain in chains for key in chain.origin),
+        origin=_keys(key for chain in chains for key in (*chain.origin, *keys_of_limits(chain))),
         wildcard=not bind,
         proxy_protocol=mesh.proxy_protocol(world, selection.config),
         access_log=mesh.listener_log(world),
         buffer_limit=mesh.listener_buffer_limit(world, selection.config),
     )
     return Outcome(found, tuple(problems))
+
+
+def keys_of_limits(chain: FilterChain) -> tuple[ObjectKey, ...]:
+    """The objects whose limits a filter chain knows."""
+    found = chain.connections.limits if isinstance(chain.connections, HttpConnections) else ()
+    return tuple(key for limit in found for key in limit.origin)
 
 
 def _keys(keys: Iterable[ObjectKey]) -> tuple[ObjectKey, ...]:
@@ -214,6 +221,7 @@ def _plaintext_chains(world: World, selection: Selection, listener: str) -> Outc
             grpc_web=any(server.grpc_web for server in servers),
             options=mesh.http_options(world, selection.config),
             access_log=mesh.access_log(world),
+            limits=_limits(world, selection, servers),
         ),
         origin=_keys(server.declared_by for server in servers),
     )
@@ -235,10 +243,16 @@ def _tls_chains(world: World, selection: Selection, server: Server) -> Outcome[t
             grpc_web=server.grpc_web,
             options=mesh.http_options(world, selection.config),
             access_log=mesh.access_log(world),
+            limits=_limits(world, selection, (server,)),
         ),
         origin=(server.declared_by,),
     )
     return Outcome((chain,))
+
+
+def _limits(world: World, selection: Selection, servers: Iterable[Server]) -> tuple[RequestLimit, ...]:
+    ports = frozenset(server.port for server in servers)
+    return limits.of_connections(world, selection, Traffic.GATEWAY, ports)
 
 
 def _connection_chains(world: World, selection: Selection, server: Server) -> Outcome[tuple[FilterChain, ...]]:

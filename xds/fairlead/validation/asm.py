@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from fairlead.models.asm import ASMCredential, CredentialType
+from fairlead.models.asm import ASMCredential, ASMLocalRateLimiter, CredentialType
 from fairlead.models.base import KubernetesObject
 from fairlead.problems import Problem, error
 from fairlead.validation import certificates
+from fairlead.validation.local_rate_limiter import local_rate_limiter
 
 
 def credential(obj: ASMCredential) -> Iterator[Problem]:
@@ -25,5 +26,8 @@ def credential(obj: ASMCredential) -> Iterator[Problem]:
         yield from certificates.faults_of_trust_bundle(bundle, obj.key, ("spec",), ("caCert",))
 
 
-RULES: dict[type[KubernetesObject], Callable[[Any], Iterable[Problem]]] = {ASMCredential: credential}
+RULES: dict[type[KubernetesObject], Callable[[Any], Iterable[Problem]]] = {
+    ASMCredential: credential,
+    ASMLocalRateLimiter: local_rate_limiter,
+}
 """The rules of each kind."""

@@ -18,8 +18,11 @@ from fairlead.intent import (
     VirtualHost,
     WeightedBackend,
 )
+from fairlead.models.asm import Traffic
 from fairlead.problems import Problem, error
-from fairlead.resolve import mesh
+from fairlead.resolve import limits, mesh
+from fairlead.resolve.limits import Target
+from fairlead.resolve.listeners import keys_of_limits
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
 from fairlead.resolve.sidecar import ingress
@@ -49,12 +52,13 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         return Outcome(None)
     if (obstacle := _obstacle(selection, port)) is not None:
         return Outcome(None, (obstacle,))
+    chain = _chain(world, selection, port)
     made = Listener(
         name=name,
         address=port.bind or _ANY_ADDRESS,
         port=port.port,
-        filter_chains=(_chain(world, selection, port),),
-        origin=(port.key,),
+        filter_chains=(chain,),
+        origin=(port.key, *keys_of_limits(chain)),
         wildcard=not port.bind,
         access_log=mesh.listener_log(world),
     )
@@ -92,7 +96,11 @@ def _chain(world: World, selection: Selection, port: InboundPort) -> FilterChain
         connections = TcpConnections(name, (WeightedBackend(backend),), access_log=mesh.access_log(world))
         return FilterChain(name, (), port.tls, connections, origin)
     route = Route("default", Match(PathMatch(PathMatchKind.PREFIX, "/")), Forward((Destination(backend),)), origin)
-    host = VirtualHost(f"inbound|http|{port.port}", ("*",), (route,), origin)
+    host_name = f"inbound|http|{port.port}"
+    workload = () if selection.workload is None else selection.workload.services
+    ports = frozenset((port.port, port.declared))
+    target = Target(Traffic.SIDECAR_INBOUND, limits.names_of(world, host_name, workload), ports)
+    host = VirtualHost(host_name, ("*",), limits.limited(world, selection, target, (route,)), origin)
     http = HttpConnections(
         route_table=name,
         stat_prefix=f"inbound_{_name(port)}",
@@ -100,5 +108,6 @@ def _chain(world: World, selection: Selection, port: InboundPort) -> FilterChain
         inline=host,
         options=mesh.sidecar_http_options(world),
         access_log=mesh.access_log(world),
+        limits=limits.of_connections(world, selection, Traffic.SIDECAR_INBOUND, ports),
     )
     return FilterChain(name, (), port.tls, http, origin)

@@ -41,6 +41,8 @@ class InboundPort:
     """IP address; empty for that of the workload."""
     tls: TlsTermination | None = None
     """Clients come with TLS, which ends at the sidecar."""
+    declared: int = 0
+    """The port of the service, which leads to this one; 0 where there is no service."""
 
 
 # --- In front of a workload -------------------------------------------------------------------------------------------
@@ -127,7 +129,8 @@ def _ports_of(world: World, key: ObjectKey, problems: list[Problem]) -> Iterator
                 problems.append(warning("named-target-port", message, key=key, path=(*path, "targetPort"), hint=hint))
                 continue
             (number,) = numbers
-        yield InboundPort(number, KINDS[port.protocol], key, path, Endpoint(APPLICATION_ADDRESS, number))
+        endpoint = Endpoint(APPLICATION_ADDRESS, number)
+        yield InboundPort(number, KINDS[port.protocol], key, path, endpoint, declared=port.number)
 
 
 def _numbers_of(world: World, service: ObjectName, port_name: str) -> set[int]:

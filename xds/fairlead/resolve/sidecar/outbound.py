@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from fairlead.derive import derived
 from fairlead.intent import FilterChain, HttpConnections, Listener, TcpConnections, WeightedBackend
+from fairlead.models.asm import Traffic
 from fairlead.problems import ObjectKey, Problem, warning
-from fairlead.resolve import mesh, services
+from fairlead.resolve import limits, mesh, services
 from fairlead.resolve.istio.connections import connections_to, route_of_all, routes_by_name
 from fairlead.resolve.istio.source import MESH_GATEWAY, Place, Source
-from fairlead.resolve.listeners import with_names_of_their_own
+from fairlead.resolve.listeners import keys_of_limits, with_names_of_their_own
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
 from fairlead.resolve.sidecar import exposures, scopes, virtual_services
@@ -62,7 +63,7 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         address=address.bind.removeprefix(_UNIX) or APPLICATION_ADDRESS,
         port=address.port,
         filter_chains=tuple(chains),
-        origin=_keys(key for chain in chains for key in chain.origin),
+        origin=_keys(key for chain in chains for key in (*chain.origin, *keys_of_limits(chain))),
         wildcard=not address.bind,
         access_log=mesh.listener_log(world),
     )
@@ -102,6 +103,8 @@ def _http_chain(world: World, selection: Selection, address: Address) -> FilterC
     if not is_proxy and exposures.hosts_by_address(world, selection).get((address, Kind.HTTP)) is None:
         return None
     table = exposures.HTTP_PROXY_TABLE if is_proxy else str(address.port or address.bind)
+    # With a Sidecar, services may be reached at other ports than their own.
+    ports = frozenset((address.port,)) if selection.sidecar is None and not is_proxy else frozenset[int]()
     # The services are not its origin: a table of thousands would make it another listener with each of them.
     origin = () if selection.sidecar is None else (scopes.key_of(selection.sidecar),)
     return FilterChain(
@@ -115,6 +118,7 @@ def _http_chain(world: World, selection: Selection, address: Address) -> FilterC
             forward_proxy=is_proxy,
             options=mesh.sidecar_http_options(world),
             access_log=mesh.access_log(world),
+            limits=limits.of_connections(world, selection, Traffic.SIDECAR_OUTBOUND, ports),
         ),
         origin=origin,
     )

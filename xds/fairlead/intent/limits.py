@@ -1,0 +1,69 @@
+"""Limits of requests, which each proxy counts for itself."""
+
+from dataclasses import dataclass
+
+from fairlead.intent.base import Nanoseconds, Origin
+from fairlead.intent.matching import ValueMatch
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBucket:
+    """It is full at first, each request takes one token, and in each interval as many come back as it holds."""
+
+    size: int
+    interval: Nanoseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Some of the requests: all conditions hold."""
+
+    headers: tuple[ValueMatch, ...] = ()
+    query_parameters: tuple[ValueMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LimitOverride:
+    """Requests that have a bucket of their own, and take nothing from that of the limit."""
+
+    requests: Requests
+    bucket: TokenBucket
+    by_header: tuple[str, ...] = ()
+    """There is a bucket for each value of these headers ..."""
+    by_query_parameter: tuple[str, ...] = ()
+    """... and of these query parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The answer to a request that finds its bucket empty, except for the body, which is the route's."""
+
+    status: int = 429
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimit:
+    """A limit that routes share: what all of them take comes from one bucket."""
+
+    name: str
+    """What routes call it by; unique."""
+    bucket: TokenBucket
+    origin: Origin
+    only: Requests = Requests()
+    """Other requests are not limited."""
+    overrides: tuple[LimitOverride, ...] = ()
+    """The first whose conditions hold is taken."""
+    rejection: Rejection = Rejection()
+    per_connection: bool = False
+    """Each connection has buckets of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteLimit:
+    """That a route is limited."""
+
+    limit: str
+    """Name of the RequestLimit, which the connections of the route's table know."""
+    body: str = ""
+    """Of the answer to requests above the limit; empty for Envoy's own."""

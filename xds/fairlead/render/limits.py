@@ -1,0 +1,232 @@
+"""Limits of requests: Envoy's local rate limit filter, and the answer to what is above a limit.
+
+The buckets are part of the connection manager, not of the routes: Envoy makes all routes of a table anew when one of
+them changes, and would fill all buckets with it. Routes only name their limit, in their metadata, from where the
+filter takes it as a descriptor
+(https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/local_rate_limit_filter).
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from fairlead._pb.envoy.config.accesslog.v3 import accesslog_pb2
+from fairlead._pb.envoy.config.core.v3 import base_pb2
+from fairlead._pb.envoy.config.route.v3 import route_components_pb2
+from fairlead._pb.envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from fairlead._pb.envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
+from fairlead._pb.envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
+from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    ResponseMapper,
+)
+from fairlead._pb.envoy.type.metadata.v3 import metadata_pb2
+from fairlead._pb.envoy.type.v3 import percent_pb2, token_bucket_pb2
+from fairlead._pb.google.protobuf import wrappers_pb2
+from fairlead.intent import Rejection, RequestLimit, Requests, RouteLimit, TokenBucket
+from fairlead.render.encoding import duration, packed
+from fairlead.render.matches import header_matcher, query_parameter_matcher
+from fairlead.render.names import LIMITS_METADATA, LOCAL_RATE_LIMIT_FILTER
+
+_Action = route_components_pb2.RateLimit.Action
+_YES = "1"
+_CONDITION, _OVERRIDE, _VALUE = "condition", "override", "value"
+"""Keys of descriptors' entries."""
+_BODY = "body"
+"""In a route's metadata; names of limits have slashes."""
+_STAT_PREFIX = "http_local_rate_limiter"
+_HEADER = ("x-local-rate-limit", "true")
+_MAX_VALUES = 10_000
+"""Buckets for single values that are kept; those not used for longest go first."""
+_ALWAYS = base_pb2.RuntimeFractionalPercent(
+    default_value=percent_pb2.FractionalPercent(numerator=100, denominator=percent_pb2.FractionalPercent.HUNDRED)
+)
+# Only the filter's own answers, not those of services; %RESPONSE_FLAGS% does not say it yet when the answer is made.
+_LIMITED_WITH_BODY = (
+    "response.code_details == 'local_rate_limited' && "
+    f"'{_BODY}' in xds.route_metadata.filter_metadata['{LIMITS_METADATA}']"
+)
+
+
+# --- Routes -----------------------------------------------------------------------------------------------------------
+
+
+def write_limit(message: base_pb2.Metadata, limit: RouteLimit) -> None:
+    """Name the limit of a route, and the answer's body, in its metadata."""
+    fields = message.filter_metadata[LIMITS_METADATA].fields
+    fields[limit.limit].string_value = _YES
+    if limit.body:
+        fields[_BODY].string_value = limit.body
+
+
+# --- Filters ----------------------------------------------------------------------------------------------------------
+
+
+def limit_filters(limits: Iterable[RequestLimit]) -> Iterator[HttpFilter]:
+    """A filter for each way to answer: most often one."""
+
+    def group(limit: RequestLimit) -> tuple[bool, Rejection]:
+        return limit.per_connection, limit.rejection
+
+    def order(limit: RequestLimit) -> tuple[bool, int, tuple[tuple[str, str], ...], str]:
+        return limit.per_connection, limit.rejection.status, limit.rejection.headers, limit.name
+
+    groups = itertools.groupby(sorted(limits, key=order), key=group)
+    for number, ((per_connection, rejection), members) in enumerate(groups):
+        message = local_rate_limit_pb2.LocalRateLimit(
+            stat_prefix=_STAT_PREFIX,
+            filter_enabled=_ALWAYS,
+            filter_enforced=_ALWAYS,
+            always_consume_default_token_bucket=wrappers_pb2.BoolValue(value=False),
+            local_rate_limit_per_downstream_connection=per_connection,
+            response_headers_to_add=[_header(*header) for header in (*rejection.headers, _HEADER)],
+        )
+        message.status.code = rejection.status  # type: ignore[assignment]  # the numbers are those of HTTP
+        for limit in members:
+            _write(message, limit)
+        name = f"{LOCAL_RATE_LIMIT_FILTER}.{number}" if number else LOCAL_RATE_LIMIT_FILTER
+        yield HttpFilter(name=name, typed_config=packed(message))
+
+
+def _header(name: str, value: str) -> base_pb2.HeaderValueOption:
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=name, value=value.replace("%", "%%")),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def _write(message: local_rate_limit_pb2.LocalRateLimit, limit: RequestLimit) -> None:
+    earlier: list[Requests] = []
+    for number, override in enumerate(limit.overrides):
+        by = [
+            *(_Action(request_headers=_Action.RequestHeaders(header_name=name)) for name in override.by_header),
+            *(
+                _Action(query_parameters=_Action.QueryParameters(query_parameter_name=name))
+                for name in override.by_query_parameter
+            ),
+        ]
+        own = _Counted(limit.name, f"override-{number}", override.bucket, tuple(by))
+        _count(message, own, (limit.only, override.requests), tuple(earlier))
+        earlier.append(override.requests)
+    _count(message, _Counted(limit.name, "", limit.bucket), (limit.only,), tuple(earlier))
+
+
+class _Counted(NamedTuple):
+    """What is counted in one bucket, or in one for each value of something."""
+
+    limit: str
+    override: str
+    bucket: TokenBucket
+    by: tuple[route_components_pb2.RateLimit.Action, ...] = ()
+    """What has values, without the key of the descriptor's entry."""
+
+
+def _count(
+    message: local_rate_limit_pb2.LocalRateLimit,
+    counted: _Counted,
+    holding: tuple[Requests, ...],
+    failing: tuple[Requests, ...],
+) -> None:
+    """Count the requests for which all of `holding`, and none of `failing`, holds as a whole.
+
+    Not both of two conditions means: not the first, or the first and not the second. So there are several ways, which
+    exclude each other, and of which each makes the same descriptor.
+    """
+    length = sum(len(_parts(requests)) for requests in (*holding, *failing))
+    first = [_match(part, expected=True) for requests in holding for part in _parts(requests)]
+    mark = [_fixed(_OVERRIDE, counted.override)] if counted.override else []
+    by = []
+    for number, action in enumerate(counted.by):
+        keyed = _Action()
+        keyed.CopyFrom(action)
+        getattr(keyed, keyed.WhichOneof("action_specifier") or "").descriptor_key = f"{_VALUE}-{number}"
+        by.append(keyed)
+    for way in itertools.product(*map(_ways_to_fail, failing)):
+        conditions = [*first, *itertools.chain.from_iterable(way)]
+        filler = [_fixed(_CONDITION, _YES)] * (length - len(conditions))
+        message.rate_limits.add(actions=[_named(counted.limit), *conditions, *filler, *mark, *by])
+    entries = [(counted.limit, _YES), *[(_CONDITION, _YES)] * length]
+    if counted.override:
+        entries.append((_OVERRIDE, counted.override))
+    entries += [(f"{_VALUE}-{number}", "") for number in range(len(by))]
+    message.descriptors.add(
+        entries=[ratelimit_pb2.RateLimitDescriptor.Entry(key=key, value=value) for key, value in entries],
+        token_bucket=_token_bucket(counted.bucket),
+    )
+    if by:
+        message.max_dynamic_descriptors.value = _MAX_VALUES
+
+
+def _token_bucket(bucket: TokenBucket) -> token_bucket_pb2.TokenBucket:
+    return token_bucket_pb2.TokenBucket(
+        max_tokens=bucket.size,
+        tokens_per_fill=wrappers_pb2.UInt32Value(value=bucket.size),
+        fill_interval=duration(bucket.interval),
+    )
+
+
+def _parts(requests: Requests) -> tuple[Requests, ...]:
+    """The conditions that one action of Envoy can ask for, each: those of headers, those of query parameters."""
+    headers = (Requests(headers=requests.headers),) if requests.headers else ()
+    parameters = (Requests(query_parameters=requests.query_parameters),) if requests.query_parameters else ()
+    return headers + parameters
+
+
+def _ways_to_fail(requests: Requests) -> Iterator[list[route_components_pb2.RateLimit.Action]]:
+    parts = _parts(requests)
+    for number, part in enumerate(parts):
+        yield [*(_match(before, expected=True) for before in parts[:number]), _match(part, expected=False)]
+
+
+# --- Actions ----------------------------------------------------------------------------------------------------------
+
+
+def _named(limit: str) -> route_components_pb2.RateLimit.Action:
+    """Only for routes that name the limit."""
+    key = metadata_pb2.MetadataKey(key=LIMITS_METADATA, path=[metadata_pb2.MetadataKey.PathSegment(key=limit)])
+    return _Action(
+        metadata=_Action.MetaData(descriptor_key=limit, metadata_key=key, source=_Action.MetaData.ROUTE_ENTRY)
+    )
+
+
+def _fixed(key: str, value: str) -> route_components_pb2.RateLimit.Action:
+    return _Action(generic_key=_Action.GenericKey(descriptor_key=key, descriptor_value=value))
+
+
+def _match(part: Requests, *, expected: bool) -> route_components_pb2.RateLimit.Action:
+    expect_match = wrappers_pb2.BoolValue(value=expected)
+    if part.headers:
+        return _Action(
+            header_value_match=_Action.HeaderValueMatch(
+                descriptor_key=_CONDITION,
+                descriptor_value=_YES,
+                expect_match=expect_match,
+                headers=map(header_matcher, part.headers),
+            )
+        )
+    return _Action(
+        query_parameter_value_match=_Action.QueryParameterValueMatch(
+            descriptor_key=_CONDITION,
+            descriptor_value=_YES,
+            expect_match=expect_match,
+            query_parameters=map(query_parameter_matcher, part.query_parameters),
+        )
+    )
+
+
+# --- Answers ----------------------------------------------------------------------------------------------------------
+
+
+def write_bodies(message: HttpConnectionManager) -> None:
+    """Let routes give the answer to what is above their limit a body; the filter has none to give."""
+    mapper = ResponseMapper(
+        filter=accesslog_pb2.AccessLogFilter(
+            extension_filter=accesslog_pb2.ExtensionFilter(
+                name="envoy.access_loggers.extension_filters.cel",
+                typed_config=packed(cel_pb2.ExpressionFilter(expression=_LIMITED_WITH_BODY)),
+            )
+        )
+    )
+    mapper.body_format_override.text_format_source.inline_string = f"%METADATA(ROUTE:{LIMITS_METADATA}:{_BODY})%"
+    message.local_reply_config.mappers.append(mapper)
