@@ -52,6 +52,9 @@ CHANGES = (
     ("discoverySelectors:", "tlsDefaults: {cipherSuites: [AES128-SHA]} #"),
     ("labels: {team: a}}", "labels: {team: b}}"),
     ("accessLogFile: /dev/null", "defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}"),
+    ("quota: 10", "quota: 20"),
+    ("applyToTraffic: sidecar_outbound", "applyToTraffic: sidecar_inbound"),
+    ("name: httpbin.example.com", "name: helloworld.example.com"),
     ("credentialName: aliyun-b", "credentialName: aliyun-wildcard"),
 )
 """Edits of a text that leave it valid."""
@@ -84,6 +87,31 @@ apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: another-api}
 spec: {host: api.localhost, trafficPolicy: {outlierDetection: {}}}
+---
+apiVersion: istio.alibabacloud.com/v1
+kind: ASMLocalRateLimiter
+metadata: {name: edge, namespace: istio-system}
+spec:
+  workloadSelector: {labels: {istio: ingressgateway}}
+  isGateway: true
+  configs:
+  - match: {vhost: {name: httpbin.example.com, port: 80}}
+    limit: {fill_interval: {seconds: 60}, quota: 10, custom_response_body: later}
+  - match: {vhost: {name: "*", route: {name_match: unknown}}}
+    limit: {fill_interval: {seconds: 60}, quota: 11}
+---
+apiVersion: istio.alibabacloud.com/v1
+kind: ASMLocalRateLimiter
+metadata: {name: shop}
+spec:
+  workloadSelector: {labels: {app: shop}}
+  applyToTraffic: sidecar_outbound
+  configs:
+  - target_services: [{name: reviews}, {kind: ServiceEntry, name: another-api}]
+    limit: {fill_interval: {seconds: 60}, quota: 10}
+    limit_overrides:
+    - request_match: {header_match: [{name: x-user, present_match: true, distinct: true}]}
+      limit: {fill_interval: {seconds: 60}, quota: 5}
 """
 """What examples do without."""
 

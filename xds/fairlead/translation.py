@@ -35,7 +35,7 @@ from fairlead.render import clusters as render_clusters
 from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
 from fairlead.render import tls as render_tls
-from fairlead.resolve import clusters, credentials, endpoints, listeners, virtual_hosts
+from fairlead.resolve import clusters, credentials, endpoints, limits, listeners, virtual_hosts
 from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
 from fairlead.resolve.outcome import Outcome
@@ -458,6 +458,32 @@ def _problems_of_virtual_hosts(
     return outcome.problems
 
 
+@derived_index(hosts_of)
+def _limits_in_use(
+    _world: World, _selection: Selection, _key: VirtualHostKey, outcome: Outcome[VirtualHost]
+) -> Iterable[str]:
+    """Name of a limit -> the virtual hosts with routes that it is for."""
+    return {route.limit.limit for route in outcome.value.routes if route.limit is not None}
+
+
+def _sources_of_limits(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
+    return (_limits_in_use(world, selection),)
+
+
+@derived_map(limits.to_be_used, reads=_sources_of_limits)
+def _unused_limits(world: World, selection: Selection, rule: limits.Rule) -> tuple[Problem, ...] | None:
+    if _limits_in_use(world, selection).get(rule.limit.name) is not None:
+        return None
+    return (limits.without_effect(world, selection, rule),)
+
+
+@derived_index(_unused_limits)
+def _problems_of_limits(
+    _world: World, _selection: Selection, _rule: limits.Rule, problems: tuple[Problem, ...]
+) -> Iterable[Problem]:
+    return problems
+
+
 @derived_index(cluster_outcomes)
 def _problems_of_clusters(
     _world: World, _selection: Selection, _backend: Backend, outcome: Outcome[Cluster | None]
@@ -550,6 +576,7 @@ def problem_indexes(world: World, selection: Selection, locality: Locality) -> l
     selection = selection.shared
     return [
         _problems_of_virtual_hosts(world, selection),
+        _problems_of_limits(world, selection),
         _problems_of_listeners(world, selection),
         _problems_of_clusters(world, selection),
         _problems_of_endpoints(world, selection, locality),

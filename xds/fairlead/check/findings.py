@@ -14,7 +14,7 @@ from fairlead.certificates import (
     read_trust_bundle,
     validity_problems,
 )
-from fairlead.check import exposure, hosts, routes, services
+from fairlead.check import exposure, hosts, limits, routes, services
 from fairlead.check.suppression import unknown_suppressions
 from fairlead.models.asm import ASMCredential
 from fairlead.models.core import ConfigMap, Secret
@@ -29,7 +29,8 @@ def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set
     A certificate that ends within `soon` is one of them.
     """
     found = set(translation.review_problems(world))
-    advice = {*routes.problems(world), *services.problems(world), *unknown_suppressions(world)}
+    advice = {*routes.problems(world), *services.problems(world), *limits.problems(world)}
+    advice.update(unknown_suppressions(world))
     for proxy in everybody_implied(world):
         found.update(selection_problems(world, proxy))
         selected = selection(world, proxy)

@@ -85,7 +85,7 @@ def limit_filters(limits: Iterable[RequestLimit]) -> Iterator[HttpFilter]:
         message.status.code = rejection.status  # type: ignore[assignment]  # the numbers are those of HTTP
         for limit in members:
             _write(message, limit)
-        name = f"{LOCAL_RATE_LIMIT_FILTER}.{number}" if number else LOCAL_RATE_LIMIT_FILTER
+        name = f"{LOCAL_RATE_LIMIT_FILTER}-{number}" if number else LOCAL_RATE_LIMIT_FILTER
         yield HttpFilter(name=name, typed_config=packed(message))
 
 

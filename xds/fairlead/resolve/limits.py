@@ -36,7 +36,7 @@ from fairlead.models.core import Service
 from fairlead.models.gateway_api import HTTPRoute
 from fairlead.models.istio.service_entry import ServiceEntry
 from fairlead.models.istio.virtual_service import VirtualService
-from fairlead.problems import FieldPath, ObjectKey
+from fairlead.problems import FieldPath, ObjectKey, Problem, Related, warning
 from fairlead.resolve import services
 from fairlead.resolve.scope import Labels, Role, Selection
 from fairlead.world import ObjectName, World
@@ -306,3 +306,38 @@ def names_of(world: World, domain: str, origin: Iterable[ObjectKey]) -> frozense
             entry = world.objects(ServiceEntry).get(name)
             found.update(host.lower() for host in (() if entry is None else entry.spec.hosts))
     return frozenset(found)
+
+
+# --- Limits without effect --------------------------------------------------------------------------------------------
+
+
+@derived
+def to_be_used(world: World, selection: Selection) -> frozenset[Rule]:
+    """The rules for proxies of a selection, except those that each workload has for itself."""
+    traffic = Traffic.GATEWAY if selection.role is Role.GATEWAY else Traffic.SIDECAR_OUTBOUND
+    return frozenset(of_selection(world, selection, traffic))
+
+
+def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:
+    """Why no route of the proxies of a selection has the rule's limit."""
+    proxies = f"{selection.role.value}s in namespace {selection.namespace}"
+    for other in of_selection(world, selection, rule.traffic):
+        same = (other.host, other.port, other.route) == (rule.host, rule.port, rule.route)
+        if same and other.age < rule.age:
+            return warning(
+                "limit-without-effect",
+                f"at {proxies} {other.key} limits the same requests, and is older or comes first by its name",
+                key=rule.key,
+                path=rule.path,
+                hint="join the two, or limit something else",
+                related=(Related("this one has effect", other.key, other.path),),
+            )
+    port = f" for port {rule.port}" if rule.port else ""
+    route = f" with a route named {rule.route}" if rule.route else ""
+    return warning(
+        "limit-without-effect",
+        f"{proxies} have no virtual host {rule.host}{port}{route}, so that nothing is limited",
+        key=rule.key,
+        path=rule.path,
+        hint="the port is the one that the Gateway's server, or the service, declares" if rule.port else "",
+    )

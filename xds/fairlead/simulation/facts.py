@@ -11,6 +11,7 @@ from fairlead._pb.envoy.config.route.v3.route_components_pb2 import RetryPolicy,
 from fairlead._pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from fairlead._pb.envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
 from fairlead._pb.envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
+from fairlead._pb.envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -25,6 +26,8 @@ ISTIO_DEFAULT = "Istio's default"
 _ISTIO_RETRIES = ("connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes")
 """What Istio retries, twice, where a VirtualService says nothing
 (https://istio.io/latest/docs/concepts/traffic-management/#retries)."""
+_LIMITS = "fairlead.limits"
+"""In a route's metadata: the names of its limits."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """To send these twice is the same as once (RFC 9110 section 9.2.2)."""
 _BEFORE_THE_BACKEND = frozenset({"connect-failure", "refused-stream"})
@@ -164,6 +167,23 @@ def _repeats_work(policy: RetryPolicy, conditions: set[str], request: Request) -
     if not request.headers.get("content-type", "").startswith("application/grpc"):
         harmless |= _OF_CALLS
     return not conditions <= harmless
+
+
+def of_limits(route: Route, manager: HttpConnectionManager) -> Iterator[Fact]:
+    """The limits of requests that the route names, as the filters know them."""
+    named = set(route.metadata.filter_metadata[_LIMITS].fields) if _LIMITS in route.metadata.filter_metadata else set()
+    for item in manager.http_filters:
+        if named and item.typed_config.TypeName() == LocalRateLimit.DESCRIPTOR.full_name:
+            message = LocalRateLimit.FromString(item.typed_config.value)
+            for descriptor in message.descriptors:
+                entries = {entry.key: entry.value for entry in descriptor.entries}
+                name = next(iter(entries))
+                if name in named:
+                    bucket = descriptor.token_bucket
+                    each = " for each connection" if message.local_rate_limit_per_downstream_connection else ""
+                    words = f"{bucket.max_tokens} in {duration_in_words(bucket.fill_interval)}{each}"
+                    override = entries.get("override")
+                    yield Fact("limit", f"{words} ({name}{f', {override}' if override else ''})")
 
 
 def _of_fault(fault: HTTPFault) -> Iterator[Fact]:

@@ -214,6 +214,7 @@ class Simulation:
                 not_chosen=not_chosen,
             )
             step.facts += self._facts(facts.of_route(route, request))
+            step.facts += self._facts(facts.of_limits(route, manager))
             verdict.steps.append(step)
             self._take(table, host, route, request, verdict, step)
             return

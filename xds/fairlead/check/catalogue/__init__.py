@@ -9,6 +9,7 @@ from fairlead.check.catalogue import (
     files,
     gateway_api,
     gateways,
+    limits,
     names,
     proxies,
     routes,
@@ -24,6 +25,7 @@ SUBJECTS: tuple[Subject, ...] = (
     routes.SUBJECT,
     gateway_api.SUBJECT,
     services.SUBJECT,
+    limits.SUBJECT,
     certificates.SUBJECT,
     proxies.SUBJECT,
 )
