@@ -144,6 +144,15 @@ def test_all_pairs_of_matches_that_agree_are_served() -> None:
     assert [route.name for route in delegated] == [".a-x", ".a-y", ".b-y"]
 
 
+def test_one_match_outside_of_the_delegating_route_costs_the_whole_route() -> None:
+    leaf = f"{{match: [{{uri: {{prefix: /a/x}}}}, {{uri: {{prefix: /b}}}}], {TO_SHOP}}}, {{{TO_SHOP}, name: next}}"
+    made = delegating("match: [{uri: {prefix: /a}}], delegate: {name: leaf, namespace: team}", leaf)
+    *delegated, _ = only_host(made).routes
+    assert [route.name for route in delegated] == ["next"]
+    (problem,) = all_problems(made)
+    assert (problem.code, problem.path) == ("unreachable-route", ("spec", "http", 0, "match"))
+
+
 @pytest.mark.parametrize(
     ("leaf", "code"),
     [

@@ -147,7 +147,15 @@ def test_each_match_may_have_statistics_of_its_own() -> None:
     assert [route.stat_prefix for route in found] == ["one", ""]
 
 
-@pytest.mark.parametrize("everything", ["", "match: [{uri: {prefix: /}}],", "match: [{uri: {regex: '.*'}}],"])
+@pytest.mark.parametrize(
+    "everything",
+    [
+        "",
+        "match: [{uri: {prefix: /}}],",
+        "match: [{uri: {prefix: /}, ignoreUriCase: true}],",
+        "match: [{uri: {regex: '.*'}}],",
+    ],
+)
 def test_what_comes_after_a_route_for_everything_is_left_out(everything: str) -> None:
     found = routes_of(f"name: all, {everything} {TO_SHOP}", f"name: late, match: [{{uri: {{exact: /1}}}}], {TO_SHOP}")
     assert [route.name for route in found] == ["all"]

@@ -85,22 +85,24 @@ def _delegated(source: Source, name: ObjectName, root: HTTPRoute, path: FieldPat
             continue
         merged = _merge(root, name.namespace, leaf, delegate_name.namespace)
         if merged is None:
-            message = f"the route is left out, since its matches exclude those of {source.key}"
-            source.of(key).warn("unreachable-route", message, (*leaf_path, "match"))
+            message = f"the route is left out, since a match of it is not within those of {source.key}"
+            hint = "give that match a route of its own, or remove it"
+            source.of(key).warn("unreachable-route", message, (*leaf_path, "match"), hint)
         else:
             yield WrittenRoute(merged, key, leaf_path, (source.key, key))
 
 
 def _merge(root: HTTPRoute, root_namespace: str, leaf: HTTPRoute, leaf_namespace: str) -> HTTPRoute | None:
-    """The delegate's route as it is served; None when no request can match both."""
+    """The delegate's route as it is served; None when a match of it is outside of those of the root, as in Istio."""
     roots = tuple(_moved_match(match, root_namespace) for match in root.match)
     matches = leaf.match or roots
     if roots and leaf.match:
         leaves = tuple(_moved_match(match, leaf_namespace) for match in leaf.match)
-        pairs = [(above, below) for below in leaves for above in roots if not _conflict(above, below)]
-        if not pairs:
+        around = [[above for above in roots if not _conflict(above, below)] for below in leaves]
+        if not all(around):
             return None
-        matches = tuple(_merge_matches(above, below) for above, below in pairs)
+        pairs = zip(around, leaves, strict=True)
+        matches = tuple(_merge_matches(above, below) for found, below in pairs for above in found)
     inherited = {field: getattr(root, field) for field in _INHERITED if not getattr(leaf, field)}
     for field in ("mirror", "mirrors"):
         if inherited.get(field):

@@ -14,7 +14,12 @@ from fairlead.problems import FieldPath
 from fairlead.resolve.istio.references import MESH, gateway_name
 from fairlead.resolve.istio.source import MESH_GATEWAY, Place, Source
 
-_EVERY_PATH = (None, PathMatch(PathMatchKind.PREFIX, "/"), PathMatch(PathMatchKind.REGEX, ".*"))
+_EVERY_PATH = (
+    None,
+    PathMatch(PathMatchKind.PREFIX, "/"),
+    PathMatch(PathMatchKind.PREFIX, "/", ignore_case=True),
+    PathMatch(PathMatchKind.REGEX, ".*"),
+)
 _CLAIMS = "@request.auth.claims"
 
 
