@@ -261,7 +261,7 @@ def test_bytes_have_no_host_to_match() -> None:
         ("loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 100}}]}}", ""),
         ("connectionPool: {http: {http2KeepAlive: {interval: 1s}}}", "no-effect connectionPool.http.http2KeepAlive"),
         ("connectionPool: {http: {maxConcurrentStreams: 1}}", "no-effect connectionPool.http.maxConcurrentStreams"),
-        ("outlierDetection: {consecutiveErrors: 1}", "deprecated-field outlierDetection.consecutiveErrors"),
+        ("outlierDetection: {consecutiveErrors: 1}", ""),
         ("outlierDetection: {outlierDetectionHttpErrorCodes: [429]}", ""),
         (
             "outlierDetection: {consecutiveLocalOriginFailures: 1}",

@@ -14,7 +14,7 @@ from fairlead.certificates import (
     read_trust_bundle,
     validity_problems,
 )
-from fairlead.check import exposure, hosts, limits, routes, services
+from fairlead.check import exposure, hosts, limits, policies, routes, services
 from fairlead.check.suppression import unknown_suppressions
 from fairlead.models.asm import ASMCredential
 from fairlead.models.core import ConfigMap, Secret
@@ -31,12 +31,15 @@ def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set
     found = set(translation.review_problems(world))
     advice = {*routes.problems(world), *services.problems(world), *limits.problems(world)}
     advice.update(unknown_suppressions(world))
+    rules: set[ObjectKey] = set()
     for proxy in everybody_implied(world):
         found.update(selection_problems(world, proxy))
         selected = selection(world, proxy)
         found |= translation.problems(world, selected, proxy.locality)
         advice.update(hosts.problems(world, selected), exposure.problems(world, proxy, selected))
         advice.update(routes.shadows(world, selected))
+        rules.update(policies.used(world, selected))
+    advice.update(policies.problems(world, rules))
     advice |= expiring_certificates(world, now, soon)
     # What is also told of proxies is told in their words.
     told = {(problem.code, problem.key, problem.path) for problem in found}

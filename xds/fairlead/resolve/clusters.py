@@ -439,10 +439,6 @@ def _of_connection_pool(
 
 def _of_outlier_detection(located: Located[models.OutlierDetection]) -> Iterator[Problem]:
     settings = located.value
-    if settings.consecutive_errors:
-        effect = "counts 5xx answers" if _counts_by_deprecated(settings) else "has no effect beside its successors"
-        message = f"consecutiveErrors is deprecated; it {effect}"
-        yield located.warning("deprecated-field", message, "consecutiveErrors", hint="use consecutive5xxErrors")
     if settings.consecutive_local_origin_failures is not None and not settings.split_external_local_origin_errors:
         message = "consecutiveLocalOriginFailures has no effect without splitExternalLocalOriginErrors"
         yield located.warning("no-effect", message, "consecutiveLocalOriginFailures")
