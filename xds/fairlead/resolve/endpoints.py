@@ -207,7 +207,6 @@ def sources(world: World) -> tuple[Collection[Any, Any], ...]:
     return (slices_by_service(world),)
 
 
-@derived
 def _selector_of_service(world: World, name: ObjectName) -> Labels:
     service = world.objects(core.Service).get(name)
     return frozenset() if service is None else frozenset(service.spec.selector.items())

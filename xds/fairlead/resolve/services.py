@@ -119,7 +119,6 @@ def age(obj: KubernetesObject) -> tuple[str, str, str]:
     return obj.metadata.creation_timestamp or "", obj.metadata.name, obj.metadata.namespace
 
 
-@derived
 def find(world: World, namespace: str, host: str) -> ServiceView | None:
     """The service of a full host name, as proxies of the namespace see it; None when there is none for them.
 

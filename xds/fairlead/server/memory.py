@@ -1,20 +1,29 @@
-"""Memory that is free goes back to the system."""
+"""How this process deals with the C library's memory: what it has freed is to go back to the system.
 
-import asyncio
+By itself the library comes to keep blocks of up to 32 MB among small ones, and the gaps that they leave: more than a
+tenth of what a server with 50,000 objects takes. Where it is not glibc, nothing is done.
+"""
+
+import contextlib
 import ctypes
-from collections.abc import Callable
-from functools import cache
+
+_M_MMAP_THRESHOLD = -3
+"""See https://man7.org/linux/man-pages/man3/mallopt.3.html."""
+
+_LARGE = 512 << 10
+"""Bytes. Files, and responses with thousands of resources; what a change of one resource takes is far smaller."""
 
 
-async def give_back() -> None:
-    """Give back what has been freed: large values leave gaps in which nothing fits; it takes some 20 ms of a thread.
+def keep_large_blocks_apart() -> None:
+    """From now on, give back large blocks as soon as they are freed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
-    Nothing, where the C library has no `malloc_trim` (https://man7.org/linux/man-pages/man3/malloc_trim.3.html).
+
+def give_back() -> None:
+    """Give back what has been freed, which takes tens of milliseconds.
+
+    See https://man7.org/linux/man-pages/man3/malloc_trim.3.html.
     """
-    if (trim := _malloc_trim()) is not None:
-        await asyncio.to_thread(trim, 0)
-
-
-@cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -14,7 +14,7 @@ from fairlead.server.admin import AdminServer
 from fairlead.server.ads import XdsServer
 from fairlead.server.explaining import explaining
 from fairlead.server.hub import Hub
-from fairlead.server.memory import give_back
+from fairlead.server.memory import give_back, keep_large_blocks_apart
 from fairlead.server.pages import pages
 from fairlead.server.ports import allow_many_connections
 from fairlead.server.report import server_status
@@ -37,6 +37,7 @@ def run(settings: Settings, source: Source) -> None:
     settings.check()
     configure_logs(settings.log_format, settings.log_level)
     allow_many_connections()
+    keep_large_blocks_apart()
     # What is read and derived lives long, and refers to itself hardly anywhere: the collector does not look at it
     # while it is loaded, and never after that. To go through it once would take a tenth of the time of loading it.
     gc.disable()
@@ -112,7 +113,7 @@ async def _open(hub: Hub, xds: XdsServer, admin: Address, settings: Settings) ->
     if (believed := _believed(settings)) is not None:
         log.info("clients are believed which namespace they are in", clients=believed)
     await hub.ready.wait()
-    await give_back()  # what reading has left
+    give_back()
     gc.freeze()
     gc.enable()
     await xds.start()
