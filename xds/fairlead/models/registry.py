@@ -48,9 +48,13 @@ _UNSUPPORTED = {
         "QuotaSchedulingPolicy",
     },
     "networking.internal.knative.dev": {"Ingress"},
+    "networking.k8s.io": {"Ingress"},
     "serving.knative.dev": {"Service"},
 }
 """Groups whose kinds decide about traffic: kinds of them that are not read are worth a word, a Deployment is not."""
+
+_MIXED_GROUPS = frozenset({"networking.k8s.io"})
+"""Of these most kinds are none of our business."""
 
 _NEAREST = {
     ("install.istio.io", "IstioOperator"): (
@@ -62,6 +66,7 @@ _NEAREST = {
     ("networking.istio.io", "WorkloadGroup"): (
         "write a WorkloadEntry for each workload, and outlierDetection in place of its probe"
     ),
+    ("networking.k8s.io", "Ingress"): "write a Gateway and a VirtualService for it",
 }
 """Kinds of which others do a part -> what to do."""
 
@@ -73,11 +78,11 @@ def model(group: str, kind: str) -> type[KubernetesObject] | None:
 
 def unsupported(group: str, kind: str) -> Problem | None:
     """What to say about a kind without a model; None when the kind is none of our business."""
-    if group not in _UNSUPPORTED:
-        return _mistyped(group, kind)
-    if kind in _UNSUPPORTED[group]:
+    if kind in _UNSUPPORTED.get(group, ()):
         message = f"{kind} of {group} is not supported yet; the object is not served"
         return warning("unsupported-kind", message, path=("kind",), hint=_NEAREST.get((group, kind), ""))
+    if group not in _UNSUPPORTED or group in _MIXED_GROUPS:
+        return _mistyped(group, kind)
     message = f"{kind} is no kind of {group} that is read; the object is not served"
     similar = difflib.get_close_matches(kind, _kinds_of(group), 1)
     hint = f"did you mean {similar[0]}?" if similar else ""
