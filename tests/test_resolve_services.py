@@ -91,6 +91,8 @@ def test_a_service_entry_says_its_protocol_or_names_the_port_after_it() -> None:
         ("API.example.com", "api.example.com"),
         ("*", "*"),
         ("*.example.com", "*.example.com"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:DB8::1", "2001:db8::1"),
     ],
 )
 def test_short_names_are_of_the_own_namespace(host: str, full: str) -> None:

@@ -117,6 +117,7 @@ def objects() -> str:
         dated(
             virtual_service("a-new", "merged.test", f"http: [{{match: [{{uri: {{prefix: /two}}}}], {TO_TWO}}}]"), 2024
         ),
+        virtual_service("addresses", "2001:db8::1", f"http: [{{{TO_TWO}}}]"),
         virtual_service("younger", "younger.test", f"http: [{{{TO_TWO}}}]", gateways="younger"),
         virtual_service("bytes-t1", "bytes.test", tcp % BYTES_FIRST),
         virtual_service("bytes-t2", "bytes.test", tcp % PLAIN_FIRST, gateways="younger"),
@@ -224,6 +225,7 @@ BACKENDS = {
     "MERGED.test/two": "two",
     "merged.test:80/two": "two",
     "younger.test/": "two",
+    "[2001:db8::1]/": "two",
     "faults.test/abort": "one",
     "faults.test/delay": "one",
 }

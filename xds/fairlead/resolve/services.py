@@ -105,10 +105,10 @@ class ServiceView:
 def qualify(host: str, namespace: str) -> str:
     """The full host name, lower case, of a name that an object of that namespace uses.
 
-    Only names without a dot are short for a Service of the object's own namespace, as in Istio.
+    Only names without a dot are short for a Service of the object's own namespace, as in Istio; IPv6 addresses are not.
     """
     host = host.lower()
-    return host if "." in host or host == "*" else f"{host}.{namespace}.{CLUSTER_DOMAIN}"
+    return host if "." in host or ":" in host or host == "*" else f"{host}.{namespace}.{CLUSTER_DOMAIN}"
 
 
 def age(obj: KubernetesObject) -> tuple[str, str, str]:
