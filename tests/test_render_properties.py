@@ -70,6 +70,12 @@ def test_listeners(listener: intent.Listener) -> None:
     check(render)
 
 
+@settings(examples, max_examples=15)
+@given(intents.limited_listeners("0.0.0.0_80", "http.80"))
+def test_limits(listener: intent.Listener) -> None:
+    check(lambda: listeners.listener(listener))
+
+
 @examples
 @given(intents.clusters)
 def test_clusters(cluster: intent.Cluster) -> None:
@@ -118,6 +124,7 @@ def distinct(resources: list[Resource]) -> list[Resource]:
 def test_envoy_accepts_it(data: st.DataObject, secrets: list[Resource], tmp_path: Path) -> None:
     hosts = [data.draw(intents.virtual_hosts(f"h{number}.example")) for number in range(8)]
     drawn_listeners = [data.draw(intents.listeners(f"listener-{number}", ["http.80"])) for number in range(8)]
+    drawn_listeners += [data.draw(intents.limited_listeners(f"limited-{number}", "http.80")) for number in range(3)]
     drawn_clusters = data.draw(st.lists(intents.clusters, min_size=8, max_size=8))
     assignments = [
         intent.EndpointAssignment(cluster.backend, data.draw(intents.endpoint_assignments).localities, ORIGIN)

@@ -26,6 +26,7 @@ from fairlead.intent import (
     HttpConnections,
     HttpLimits,
     HttpOptions,
+    LimitOverride,
     Listener,
     LoadBalancer,
     LoadBalancing,
@@ -39,9 +40,13 @@ from fairlead.intent import (
     PathRewriteKind,
     Pings,
     Redirect,
+    Rejection,
+    RequestLimit,
+    Requests,
     Retry,
     RetryBudget,
     Route,
+    RouteLimit,
     StringMatch,
     StringMatchKind,
     TcpConnections,
@@ -50,6 +55,7 @@ from fairlead.intent import (
     TlsParameters,
     TlsTermination,
     TlsVersion,
+    TokenBucket,
     Tunnel,
     UpstreamProtocol,
     Validation,
@@ -213,7 +219,50 @@ routes = st.builds(
     fault=optional(faults),
     cors=optional(cors_policies),
     stat_prefix=st.sampled_from(["", "some"]),
+    limit=optional(st.builds(RouteLimit, st.sampled_from(["edge/shop/0", "edge/shop/1"]), _texts)),
 )
+
+# --- Limits -----------------------------------------------------------------------------------------------------------
+
+_LONGEST = 9_000_000_000 * 10**9
+_requests = st.builds(
+    Requests,
+    headers=tuples(
+        st.builds(ValueMatch, st.one_of(_header_names, st.just(":path")), optional(string_matches), st.booleans())
+    ),
+    query_parameters=tuples(st.builds(ValueMatch, _labels, optional(string_matches))),
+)
+_buckets = st.builds(
+    TokenBucket,
+    st.integers(1, 2**31 - 1),
+    st.one_of(st.sampled_from([50_000_000, _LONGEST]), _milliseconds.map(lambda time: time + 50_000_000)),
+)
+_rejections = st.builds(
+    Rejection,
+    status=st.sampled_from([400, 417, 421, 429, 431, 500, 503, 508, 511]),
+    headers=st.lists(st.tuples(_header_names, _texts), max_size=9, unique_by=lambda header: header[0]).map(tuple),
+)
+
+
+def _limits_of(name: str) -> SearchStrategy[RequestLimit]:
+    def limits(per_connection: bool) -> SearchStrategy[RequestLimit]:
+        names = st.just(()) if per_connection else tuples(_header_names, unique=True)
+        override = st.builds(LimitOverride, _requests, _buckets, names, names)
+        return st.builds(
+            RequestLimit,
+            name=st.just(name),
+            bucket=_buckets,
+            origin=origins,
+            only=_requests,
+            overrides=tuples(override),
+            rejection=_rejections,
+            per_connection=st.just(per_connection),
+        )
+
+    return st.booleans().flatmap(limits)
+
+
+request_limits = st.tuples(_limits_of("edge/shop/0"), _limits_of("edge/shop/1"))
 
 
 def virtual_hosts(host: str) -> SearchStrategy[VirtualHost]:
@@ -348,6 +397,16 @@ def filter_chains(name: str, server_names: tuple[str, ...], tables: Sequence[str
             passthrough=st.just(value=True),
         ),
     )
+
+
+def limited_listeners(name: str, table: str) -> SearchStrategy[Listener]:
+    """Listeners with limits, and little else."""
+
+    def listener(limits: tuple[RequestLimit, ...]) -> Listener:
+        chain = FilterChain(name, (), None, HttpConnections(table, "limited", limits=limits), ())
+        return Listener(name, "127.0.0.1", 0, (chain,), ())
+
+    return request_limits.map(listener)
 
 
 def listeners(name: str, tables: Sequence[str]) -> SearchStrategy[Listener]:

@@ -19,8 +19,8 @@ from fairlead.validation import common
 
 _SHORTEST_INTERVAL = 50_000_000
 """Nanoseconds: Envoy refuses less (LocalRateLimit.token_bucket)."""
-_LONGEST_INTERVAL = 315_576_000_000
-"""Seconds: what a Duration of protobuf can hold."""
+_LONGEST_INTERVAL = 9_000_000_000
+"""Seconds, 285 years: Envoy refuses what it cannot count in nanoseconds."""
 _MOST_HEADERS = 9
 """Envoy allows ten (LocalRateLimit.response_headers_to_add), of which x-local-rate-limit is one."""
 _MOST_OF_BOTH = 6
@@ -125,7 +125,11 @@ def _interval(interval: Span, path: FieldPath) -> Iterator[Problem]:
     if not 0 <= interval.nanos < 1_000_000_000:
         yield error("out-of-range", f"{interval.nanos} is no part of a second", path=(*path, "nanos"))
     elif not 0 <= interval.seconds <= _LONGEST_INTERVAL:
-        yield error("out-of-range", f"an interval of {interval.seconds} s cannot be", path=(*path, "seconds"))
+        yield error(
+            "out-of-range",
+            f"an interval of {interval.seconds} s is longer than 285 years, or negative",
+            path=(*path, "seconds"),
+        )
     elif interval.seconds * 1_000_000_000 + interval.nanos < _SHORTEST_INTERVAL:
         hint = "50 ms, which is nanos: 50000000, is the shortest that Envoy allows"
         yield error("out-of-range", "the interval is too short", path=path, hint=hint)
