@@ -233,6 +233,30 @@ def test_a_request_that_no_backend_has_seen_does_not_arrive_twice() -> None:
     assert "more than once" not in output
 
 
+# --- Sidecars ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "lines"),
+    [
+        (
+            "http://www.example.com:9080/",
+            ["goes to whatever DNS says of www.example.com", "virtual host allow_any: www.example.com is one of *",
+             "cluster PassthroughCluster: 100 %", "endpoints: whatever DNS says of the request's host"],
+        ),
+        (
+            "http://www.example.com:9090/",
+            ["is answered by the proxy with 502", "virtual host block_all: www.example.com is one of *"],
+        ),
+    ],
+    ids=["loopback", "all-addresses"],
+)  # fmt: skip
+def test_hosts_that_a_sidecar_does_not_know(url: str, lines: list[str]) -> None:
+    folder = Path(__file__).parent / "golden" / "in" / "sidecars"
+    result = CliRunner().invoke(app, ["explain", url, str(folder), "--proxy", "sidecar:default/app=shop"])
+    assert missing(result.output, lines) == [], result.output
+
+
 # --- What is missing --------------------------------------------------------------------------------------------------
 
 

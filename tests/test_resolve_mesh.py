@@ -6,107 +6,29 @@ from contextlib import contextmanager
 
 import pytest
 from fairlead import translation
-from fairlead.intent import DirectResponse, Forward, Listener, VirtualHost
-from fairlead.problems import Problem
-from fairlead.resolve.scope import Labels, Locality, Proxy, Role
+from fairlead.intent import Forward
+from fairlead.resolve.scope import Proxy
 from fairlead.resolve.selection import selection
 from fairlead.server.groups import GroupKey
 from fairlead.snapshot import types
 from fairlead.world import World
 from support.istio import items, shown
+from support.sidecars import (
+    SIDECAR,
+    answer,
+    egress,
+    hosts,
+    listeners,
+    names,
+    problems,
+    resource,
+    resources,
+    service,
+    sidecar,
+    sidecar_proxy,
+    virtual_service,
+)
 from support.worlds import put, world
-
-CALLER: Labels = frozenset({("app", "caller"), ("team", "blue")})
-
-
-def sidecar_proxy(
-    labels: Labels = CALLER,
-    *,
-    namespace: str = "default",
-    bind_address: str = "127.0.0.2",
-    address: str = "10.0.0.1",
-    http_proxy_port: int = 0,
-) -> Proxy:
-    return Proxy(
-        Role.SIDECAR, namespace, labels, bind_address=bind_address, address=address, http_proxy_port=http_proxy_port
-    )
-
-
-SIDECAR = sidecar_proxy()
-
-
-def service(name: str, *ports: str, namespace: str = "default", more: str = "") -> str:
-    listed = ", ".join(ports or ("{name: http, port: 80}",))
-    return f"""
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}, namespace: {namespace}}}
-spec: {{ports: [{listed}], {more}}}
-"""
-
-
-def resource(kind: str, name: str, spec: str, *, namespace: str = "default", created: int = 0) -> str:
-    when = f', creationTimestamp: "{2000 + created}-01-01T00:00:00Z"' if created else ""
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: {kind}
-metadata: {{name: {name}, namespace: {namespace}{when}}}
-spec: {spec}
-"""
-
-
-def virtual_service(
-    name: str, host: str, status: int = 200, *, more: str = "", created: int = 0, namespace: str = "default"
-) -> str:
-    spec = f"{{hosts: ['{host}'], http: [{{directResponse: {{status: {status}}}}}], {more}}}"
-    return resource("VirtualService", name, spec, created=created, namespace=namespace)
-
-
-def sidecar(spec: str, name: str = "sidecar", *, namespace: str = "default", created: int = 0) -> str:
-    return resource("Sidecar", name, f"{{{spec}}}", namespace=namespace, created=created)
-
-
-def egress(*hosts: str) -> str:
-    return f"egress: [{{hosts: [{', '.join(repr(host) for host in hosts)}]}}]"
-
-
-# --- What comes of them ---
-
-
-def hosts(made: World, proxy: Proxy = SIDECAR) -> dict[str, VirtualHost]:
-    """Route table and virtual host, as `table/name`, but those of all other hosts."""
-    found = items(translation.hosts_of(made, selection(made, proxy).shared))
-    return {f"{key.route_table}/{outcome.value.name}": outcome.value for key, outcome in found if key.domain != "*"}
-
-
-def answer(host: VirtualHost) -> str:
-    """Where requests go at last: a service's host, or a status."""
-    action = host.routes[-1].action
-    if isinstance(action, Forward):
-        backend = action.destinations[0].backend
-        return backend.host if backend else ""
-    return str(action.status) if isinstance(action, DirectResponse) else ""
-
-
-def names(made: World, proxy: Proxy = SIDECAR) -> str:
-    """The first letters of all hosts that are reached."""
-    return "".join(sorted(name.partition("/")[2][0] for name in hosts(made, proxy)))
-
-
-def listeners(made: World, proxy: Proxy = SIDECAR) -> dict[str, Listener]:
-    found = items(translation.sidecar_outcomes(made, selection(made, proxy)))
-    return {f"{key[0].value} {key[1]}": outcome.value for key, outcome in found if outcome.value is not None}
-
-
-def resources(made: World, type_url: str, proxy: Proxy = SIDECAR) -> set[str]:
-    """Names of the resources of a type."""
-    found = translation.resource_maps(made, selection(made, proxy), proxy)[type_url]
-    return {resource.name for _, resource in items(found)}  # type: ignore[arg-type]
-
-
-def problems(made: World, proxy: Proxy = SIDECAR) -> set[Problem]:
-    return translation.problems(made, selection(made, proxy), Locality()) | translation.review_problems(made)
-
 
 # --- Outbound ---------------------------------------------------------------------------------------------------------
 
@@ -133,6 +55,7 @@ def test_each_service_has_a_virtual_host_on_each_of_its_http_ports() -> None:
         "outbound|9080||reviews.default.svc.cluster.local",
         "outbound|9081||reviews.default.svc.cluster.local",
         "outbound|9080||ratings.other.svc.cluster.local",
+        "PassthroughCluster",
     }
 
 
@@ -144,14 +67,6 @@ def test_without_a_virtual_service_there_is_istios_default_route() -> None:
     assert route.action.timeout is None
     assert route.action.retry is not None
     assert route.action.retry.attempts == 2
-
-
-def test_all_other_hosts_are_blocked() -> None:
-    made = world(service("reviews"))
-    found = dict(items(translation.hosts_of(made, selection(made, SIDECAR).shared)))
-    (rest,) = (outcome.value for key, outcome in found.items() if key.domain == "*")
-    assert (rest.name, rest.domains) == ("block_all", ("*",))
-    assert rest.routes[0].action == DirectResponse(502)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +246,7 @@ SERVICES = (
 def test_egress_hosts(imports: list[str], expected: str) -> None:
     made = world(*SERVICES, sidecar(egress(*imports)))
     assert names(made) == expected
-    assert len(resources(made, types.CLUSTER)) == len(expected)
+    assert len(resources(made, types.CLUSTER) - {"PassthroughCluster"}) == len(expected)
 
 
 SELECTED = sidecar(f"{egress('third/*')}, workloadSelector: {{labels: {{team: %s}}}}", "selected")
@@ -389,9 +304,7 @@ def test_an_http_proxy_port_knows_services_by_host_and_port() -> None:
     assert "127.0.0.2_15080" in resources(made, types.LISTENER, proxy)
 
 
-@pytest.mark.istio_fields(
-    "Sidecar.egress[].captureMode", "Sidecar.ingress[].captureMode", "Sidecar.outboundTrafficPolicy.mode"
-)
+@pytest.mark.istio_fields("Sidecar.egress[].captureMode", "Sidecar.ingress[].captureMode")
 @pytest.mark.parametrize(
     ("spec", "code", "path"),
     [
@@ -399,7 +312,6 @@ def test_an_http_proxy_port_knows_services_by_host_and_port() -> None:
          ("spec", "egress", 0, "captureMode")),
         ("ingress: [{port: {number: 1, protocol: HTTP}, captureMode: IPTABLES}]", "unsupported-value",
          ("spec", "ingress", 0, "captureMode")),
-        ("outboundTrafficPolicy: {mode: ALLOW_ANY}", "unsupported-value", ("spec", "outboundTrafficPolicy", "mode")),
     ],
 )  # fmt: skip
 def test_what_is_not_done_is_told(spec: str, code: str, path: tuple[str | int, ...]) -> None:

@@ -7,6 +7,7 @@ others.
 import asyncio
 import ssl
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -18,6 +19,7 @@ from support.stack import Client, Stack, loopback, until
 
 pytestmark = pytest.mark.e2e
 
+PROXY_PORT = 15080
 CALLER = {"app": "caller", "team": "blue"}
 
 
@@ -53,6 +55,19 @@ kind: {kind}
 metadata: {{name: {name}, namespace: {namespace}}}
 spec: {spec}
 """
+
+
+def mesh_config(text: str) -> str:
+    return f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data: {{mesh: '{text}'}}
+"""
+
+
+def tunnel(target: str) -> str:
+    return f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
 
 
 class Mesh:
@@ -180,7 +195,6 @@ async def test_a_sidecar_says_what_is_reached(mesh: Mesh) -> None:
     async with mesh.client() as client:
         assert (await client.get("http://near:80/")).headers["x-backend"] == "near"
         assert (await client.get("http://far.far:80/")).headers["x-backend"] == "far"
-        assert (await client.get("http://unknown:80/")).status_code == 502
         sidecar = """
   workloadSelector: {labels: {app: caller}}
   egress: [{hosts: ['./*']}]
@@ -193,6 +207,7 @@ async def test_a_sidecar_says_what_is_reached(mesh: Mesh) -> None:
 
         await until(is_blocked, "the other namespace is out of scope")
         assert (await client.get("http://near:80/")).headers["x-backend"] == "near"
+        assert (await client.get("http://unknown:80/")).status_code == 502
         assert not await envoy.stats("cluster.outbound_80__far"), "nor is there a cluster for it"
 
 
@@ -223,7 +238,23 @@ async def test_services_of_tcp_and_service_entries(mesh: Mesh) -> None:
             assert (await client.get("http://x:80/", headers={"host": host})).headers["x-backend"] == "api"
 
 
-async def test_an_http_proxy_port(mesh: Mesh) -> None:
+@pytest.fixture
+async def asked_through(mesh: Mesh) -> Callable[..., Awaitable[str]]:
+    """Sends requests on one connection to the HTTP proxy port; what it answers, lower case, but for bodies."""
+
+    async def ask(*requests: str) -> str:
+        reader, writer = await asyncio.open_connection(mesh.outbound, PROXY_PORT)
+        text = ""
+        for request in requests:
+            writer.write(request.encode())
+            text += (await reader.readuntil(b"\r\n\r\n")).decode()
+        writer.close()
+        return text.lower()
+
+    return ask
+
+
+async def test_an_http_proxy_port(mesh: Mesh, asked_through: Callable[..., Awaitable[str]]) -> None:
     objects = (
         service("near", "{name: http, port: 8123}"),
         endpoints("near", "127.0.0.1", 9011),
@@ -232,25 +263,107 @@ async def test_an_http_proxy_port(mesh: Mesh) -> None:
     )
     await mesh.stack.backend("near", 9011)
     await mesh.stack.backend("raw", 9012)
-    await mesh.start(*objects, http_proxy_port=15080)
-
-    async def ask(head: str, *more: str) -> str:
-        reader, writer = await asyncio.open_connection(mesh.outbound, 15080)
-        writer.write(head.encode())
-        text = (await reader.readuntil(b"\r\n\r\n")).decode()
-        for each in more:
-            writer.write(each.encode())
-            text += (await reader.readuntil(b"\r\n\r\n")).decode()
-        writer.close()
-        return text.lower()
-
+    await mesh.start(*objects, mesh_config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}"), http_proxy_port=PROXY_PORT)
+    ask = asked_through
     assert "x-backend: near" in await ask("GET http://near:8123/a HTTP/1.1\r\nHost: near:8123\r\n\r\n")
     assert " 502 " in await ask("GET http://near:8124/a HTTP/1.1\r\nHost: near:8124\r\n\r\n")
-    assert " 502 " in await ask("GET http://unknown.example.com/ HTTP/1.1\r\nHost: unknown.example.com\r\n\r\n")
-    tunnel = "CONNECT raw.default:7000 HTTP/1.1\r\nHost: raw.default:7000\r\n\r\n"
-    answers = await ask(tunnel, "GET /b HTTP/1.1\r\nHost: raw\r\n\r\n")
+    assert " 502 " in await ask("GET http://localhost:1/ HTTP/1.1\r\nHost: localhost:1\r\n\r\n")
+    answers = await ask(tunnel("raw.default:7000"), "GET /b HTTP/1.1\r\nHost: raw\r\n\r\n")
     assert answers.startswith("http/1.1 200")
     assert "x-backend: raw" in answers
+    assert not (await ask(tunnel("localhost:1"))).startswith("http/1.1 200")
+
+
+# --- Unknown hosts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def far() -> AsyncIterator[Backend]:
+    """Where `localhost` leads: that is a name that is resolved without a network."""
+    async with Backend("far", free_port(), "127.0.0.1") as backend:
+        yield backend
+
+
+@pytest.mark.parametrize("protocol", ["delta", "sotw"])
+async def test_unknown_hosts_are_reached_by_their_names(
+    mesh: Mesh, asked_through: Callable[..., Awaitable[str]], far: Backend, protocol: str
+) -> None:
+    """By default, as in Istio."""
+    objects = (service("near", "{name: http, port: 8123}"), endpoints("near", "127.0.0.1", 9011))
+    await mesh.stack.backend("near", 9011)
+    envoy = await mesh.start(*objects, protocol=protocol, http_proxy_port=PROXY_PORT)
+    name = f"localhost:{far.port}"
+    request = f"GET http://{name}/ HTTP/1.1\r\nHost: {name}\r\n\r\n"
+    async with mesh.client() as client:
+        assert (await client.get("http://near:8123/")).headers["x-backend"] == "near"
+        # The listener is that of port 8123; the port of the host is what counts.
+        for host in (name, f"127.0.0.1:{far.port}"):
+            answer = await client.get("http://x:8123/a", headers={"host": host})
+            assert (answer.status_code, answer.headers["x-backend"]) == (200, "far"), host
+            assert far.requests[-1]["headers"]["host"] == host
+        assert (await client.get("http://x:8123/", headers={"host": "name.invalid"})).status_code == 503
+    assert "x-backend: far" in await asked_through(request)
+    answers = await asked_through(tunnel(name), "GET /b HTTP/1.1\r\nHost: any\r\n\r\n")
+    assert answers.startswith("http/1.1 200")
+    assert "x-backend: far" in answers
+    # How often names are resolved is said by the listeners and the cluster alike, or Envoy refuses them.
+    mesh.write(*objects, mesh_config("dnsRefreshRate: 7s"))
+
+    async def is_changed() -> bool:
+        refreshed = (await envoy.admin("/config_dump")).count('"dns_refresh_rate": "7s"')
+        return refreshed == len(("cluster", "listener of 8123", "HTTP proxy port"))
+
+    await until(is_changed, "names are resolved every 7 s")
+    assert "x-backend: far" in await asked_through(request)
+
+
+async def test_a_name_that_leads_back_to_the_sidecar_is_no_endless_loop(mesh: Mesh) -> None:
+    envoy = await mesh.start(service("near", "{name: http, port: 8123}"))
+    async with mesh.client() as client:
+        answer = await client.get("http://x:8123/", headers={"host": f"{mesh.outbound}:8123"})
+    assert answer.status_code == 508
+    assert (await envoy.stats("cluster.PassthroughCluster.upstream_rq_total")).popitem()[1] == 2
+
+
+@pytest.mark.istio_fields("Sidecar.outboundTrafficPolicy.mode", "MeshConfig.outboundTrafficPolicy.mode")
+async def test_a_sidecar_goes_before_the_mesh_in_what_becomes_of_unknown_hosts(mesh: Mesh, far: Backend) -> None:
+    near = service("near", "{name: http, port: 8123}")
+    by_mesh = mesh_config("outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
+    allowed = resource("Sidecar", "any", "{outboundTrafficPolicy: {mode: ALLOW_ANY}}")
+    blocked = resource("Sidecar", "any", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}")
+    await mesh.start(near, by_mesh)
+    async with mesh.client() as client:
+        for objects, status in (
+            ((near, by_mesh), 502),
+            ((near, by_mesh, allowed), 200),
+            ((near, blocked), 502),
+            ((near,), 200),
+        ):
+            mesh.write(*objects)
+
+            async def is_answered(status: int = status) -> bool:
+                asked = await client.get("http://x:8123/", headers={"host": f"localhost:{far.port}"})
+                return asked.status_code == status
+
+            await until(is_answered, f"unknown hosts are answered with {status}")
+
+
+async def test_strangers_find_no_forward_proxy(mesh: Mesh, far: Backend) -> None:
+    sidecar = """
+  outboundTrafficPolicy: {mode: ALLOW_ANY}
+  egress:
+  - {port: {number: 8123, protocol: HTTP, name: http}, bind: 0.0.0.0, hosts: ['*/*']}
+  - {hosts: ['*/*']}
+"""
+    services = [service("near", "{name: http, port: 8123}"), service("next", "{name: http, port: 8124}")]
+    await mesh.start(*services, resource("Sidecar", "open", sidecar))
+    async with mesh.client() as client:
+        for port, status in ((8124, 200), (8123, 502)):
+            answer = await client.get(f"http://x:{port}/", headers={"host": f"localhost:{far.port}"})
+            assert answer.status_code == status, port
+
+
+# --- Inbound, and TLS -------------------------------------------------------------------------------------------------
 
 
 async def test_a_sidecar_says_what_is_taken_in(mesh: Mesh) -> None:

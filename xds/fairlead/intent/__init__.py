@@ -7,7 +7,7 @@ at fault carries `origin`, the objects that it comes from. All types are immutab
 Durations are whole nanoseconds, fractions whole parts per million.
 """
 
-from fairlead.intent.backends import Backend
+from fairlead.intent.backends import ANY_HOST, Backend
 from fairlead.intent.base import Nanoseconds, Origin, PartsPerMillion
 from fairlead.intent.credentials import (
     AuthoritiesCredential,
@@ -72,6 +72,7 @@ from fairlead.intent.upstream import (
 )
 
 __all__ = [
+    "ANY_HOST",
     "AccessLog",
     "Action",
     "AuthoritiesCredential",

@@ -12,3 +12,7 @@ class Backend(NamedTuple):
     """Number of the service's port, not of the endpoints'; of an application, the port that others reach it at."""
     subset: str = ""
     """Name of the subset, empty for all endpoints; of an application, the object that says how it is talked to."""
+
+
+ANY_HOST = Backend("*", 0)
+"""Whatever host a request is for: the proxy resolves its name, and the port is the one that the request names."""

@@ -131,6 +131,8 @@ class HttpConnections:
     """Clients are strangers: what they say of those before them does not count."""
     forward_proxy: bool = False
     """Clients ask for any host, and for connections by CONNECT."""
+    dns_refresh_rate: Nanoseconds | None = None
+    """How often the hosts of requests are resolved that go to `ANY_HOST`, the same as there; None: none of them do."""
     inline: VirtualHost | None = None
     """The only virtual host, where it is not worth a route table that is looked up by its name."""
     limits: tuple[RequestLimit, ...] = ()

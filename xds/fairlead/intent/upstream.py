@@ -137,6 +137,8 @@ class Discovery(enum.Enum):
     """It resolves one host name, and connects to the first address."""
     ORIGINAL_DESTINATION = "original-destination"
     """It connects to where the client wanted to go."""
+    REQUESTED_HOST = "requested-host"
+    """It resolves the host of each request, and connects to it; see `HttpConnections.dns_refresh_rate`."""
 
 
 @dataclass(frozen=True, slots=True)

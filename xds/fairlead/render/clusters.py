@@ -23,7 +23,7 @@ from fairlead.intent import (
     TcpKeepalive,
     UpstreamProtocol,
 )
-from fairlead.render import tls
+from fairlead.render import dynamic_forward_proxy, tls
 from fairlead.render.encoding import AGGREGATED, duration, packed, resource, whole_seconds, write_duration
 from fairlead.render.endpoints import write_localities
 from fairlead.render.metadata import made_of
@@ -101,6 +101,10 @@ def _write_discovery(message: cluster_pb2.Cluster, intent: Cluster) -> None:
             write_localities(message.load_assignment, intent.localities)
         case Discovery.ORIGINAL_DESTINATION:
             message.type = _Cluster.ORIGINAL_DST
+        case Discovery.REQUESTED_HOST:
+            message.cluster_type.name = dynamic_forward_proxy.CLUSTER_TYPE
+            configuration = dynamic_forward_proxy.cluster_config(intent.dns_refresh_rate)
+            message.cluster_type.typed_config.CopyFrom(packed(configuration))
 
 
 def _dns(intent: Cluster) -> dns_cluster_pb2.DnsCluster:
@@ -118,7 +122,7 @@ def _dns(intent: Cluster) -> dns_cluster_pb2.DnsCluster:
 
 
 def _write_load_balancing(message: cluster_pb2.Cluster, intent: Cluster) -> None:
-    if intent.discovery is Discovery.ORIGINAL_DESTINATION:
+    if intent.discovery in {Discovery.ORIGINAL_DESTINATION, Discovery.REQUESTED_HOST}:
         message.lb_policy = _Cluster.CLUSTER_PROVIDED
         return
     if intent.locality_weighted:
@@ -221,6 +225,10 @@ def _write_http_options(message: cluster_pb2.Cluster, intent: Cluster) -> None:
         write_duration(options.common_http_protocol_options.max_connection_duration, pool.max_connection_duration)
     if pool.max_requests_per_connection is not None:
         options.common_http_protocol_options.max_requests_per_connection.value = pool.max_requests_per_connection
+    if intent.discovery is Discovery.REQUESTED_HOST:
+        # Without TLS nothing comes of it, but Envoy refuses the cluster otherwise.
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = True
     if intent.tls is not None and not intent.tls.server_name:
         options.upstream_http_protocol_options.auto_sni = True
     if intent.tls is not None and intent.tls.match_request_host:

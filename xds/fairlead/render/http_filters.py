@@ -12,6 +12,7 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
 )
 from fairlead._pb.google.protobuf import wrappers_pb2
 from fairlead.intent import HttpConnections
+from fairlead.render import dynamic_forward_proxy
 from fairlead.render.encoding import packed
 from fairlead.render.limits import limit_filters
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
@@ -39,6 +40,9 @@ _SILENT_ROUTER = _filter("envoy.filters.http.router", router_pb2.Router(suppress
 def http_filters(connections: HttpConnections) -> tuple[HttpFilter, ...]:
     """The filters that requests pass, in order."""
     router = _ROUTER if connections.options.debug_headers else _SILENT_ROUTER
-    first = (_GRPC_WEB, *_COMMON) if connections.grpc_web else _COMMON
+    found = (_GRPC_WEB, *_COMMON) if connections.grpc_web else _COMMON
     # Behind CORS: preflights are answered before they count.
-    return (*first, *limit_filters(connections.limits), router)
+    found = (*found, *limit_filters(connections.limits))
+    if (rate := connections.dns_refresh_rate) is not None:
+        found = (*found, _filter(dynamic_forward_proxy.FILTER, dynamic_forward_proxy.filter_config(rate)))
+    return (*found, router)

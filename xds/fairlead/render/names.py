@@ -1,9 +1,11 @@
 """Names that more than one resource uses. Those of clusters are Istio's: people search config dumps for them."""
 
-from fairlead.intent import Backend
+from fairlead.intent import ANY_HOST, Backend
 
 UNRESOLVED_CLUSTER = "UnknownService"
 """No cluster has this name: what is sent to it is answered at once."""
+
+PASSTHROUGH_CLUSTER = "PassthroughCluster"
 
 CORS_FILTER = "envoy.filters.http.cors"
 FAULT_FILTER = "envoy.filters.http.fault"
@@ -20,8 +22,10 @@ LISTENER_LOG = "listener_envoy_accesslog"
 def cluster_name(backend: Backend) -> str:
     """Name of the cluster, and of the endpoint assignment, of a backend: `outbound|port|subset|host`.
 
-    That of the application beside a sidecar is `inbound|port||`.
+    That of the application beside a sidecar is `inbound|port||`, that of any host `PassthroughCluster`.
     """
+    if backend == ANY_HOST:
+        return PASSTHROUGH_CLUSTER
     if not backend.host:
         return f"inbound|{backend.port}||"
     return f"outbound|{backend.port}|{backend.subset}|{backend.host}"

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from fairlead.derive import derived
 from fairlead.intent import (
+    ANY_HOST,
     Backend,
     Cluster,
     ConnectionPool,
@@ -58,7 +59,6 @@ _DEFAULT_RING_SIZE = 1024
 _DEFAULTS = ConnectionPool()
 _PING_TIMEOUT = 20_000_000_000
 """The API names no default. This is that of gRPC's clients, which have pings for the same purpose."""
-_DEFAULT_REFRESH_RATE = 60_000_000_000  # nanoseconds
 _PROXY_PROTOCOL_VERSIONS = {models.ProxyProtocolVersion.V1: 1, models.ProxyProtocolVersion.V2: 2}
 
 
@@ -72,6 +72,8 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
     """
     if not backend.host:
         return _of_application(world, backend)
+    if backend == ANY_HOST:
+        return Outcome(_of_any_host(world))
     view = services.find(world, viewer.namespace, backend.host)
     port = None if view is None else view.port(backend.port)
     if view is None or port is None or destination_rules.subset_labels(world, viewer, backend) is None:
@@ -133,6 +135,20 @@ def _of_application(world: World, backend: Backend) -> Outcome[Cluster | None]:
         connection_pool=_connection_pool(world, Policy(connection_pool=found.pool), protocol),
     )
     return Outcome(made, () if found.pool is None else tuple(_of_connection_pool(found.pool, protocol)))
+
+
+def _of_any_host(world: World) -> Cluster:
+    """How hosts are talked to that nobody knows."""
+    protocol = UpstreamProtocol.DOWNSTREAM
+    return Cluster(
+        backend=ANY_HOST,
+        discovery=Discovery.REQUESTED_HOST,
+        protocol=protocol,
+        origin=(),
+        buffer_limit=mesh.cluster_buffer_limit(world),
+        dns_refresh_rate=mesh.dns_refresh_rate(world),
+        connection_pool=_connection_pool(world, Policy(), protocol),
+    )
 
 
 @derived
@@ -285,8 +301,8 @@ def _algorithm(settings: models.LoadBalancerSettings) -> LoadBalancing:
 
 
 def _dns_refresh_rate(world: World, discovery: Discovery) -> int:
-    rate = None if discovery is Discovery.ASSIGNED else mesh.dns_refresh_rate(world)
-    return _DEFAULT_REFRESH_RATE if rate is None else rate
+    # Clusters that resolve nothing are not to change with it.
+    return mesh.DEFAULT_DNS_REFRESH_RATE if discovery is Discovery.ASSIGNED else mesh.dns_refresh_rate(world)
 
 
 def _connection_pool(world: World, policy: Policy, protocol: UpstreamProtocol) -> ConnectionPool:

@@ -22,9 +22,12 @@ from fairlead.models.core import ConfigMap
 from fairlead.models.decode import decode_leniently
 from fairlead.models.istio import destination_rule as models
 from fairlead.models.istio.mesh_config import (
+    CONFIG_MAP_KEY,
     AccessLogEncoding,
     MeshConfig,
     NormalizationType,
+    OutboundTrafficMode,
+    OutboundTrafficPolicy,
     TLSConfig,
 )
 from fairlead.models.istio.proxy_config import (
@@ -37,11 +40,17 @@ from fairlead.models.istio.proxy_config import (
     ProxyHeaders,
 )
 from fairlead.models.istio.virtual_service import HTTPRetry
-from fairlead.problems import Problem, error
+from fairlead.problems import FieldPath, ObjectKey, Problem, error
 from fairlead.resolve.outcome import Outcome
 from fairlead.validation.istio.log_format import DEFAULT_JSON, DEFAULT_TEXT
 from fairlead.validation.istio.mesh_config import mesh_config, proxy_config
 from fairlead.world import MESH_CONFIG, ObjectName, World
+
+DEFAULT_DNS_REFRESH_RATE: Nanoseconds = 60_000_000_000
+KEY = ObjectKey(ConfigMap.group, ConfigMap.kind, MESH_CONFIG.namespace, MESH_CONFIG.name)
+"""The object that the MeshConfig is in."""
+PATH: FieldPath = ("data", CONFIG_MAP_KEY)
+"""The field of that object."""
 
 
 @derived
@@ -307,10 +316,16 @@ def cluster_buffer_limit(world: World) -> int | None:
     return _proxy_config(world).connection_settings.cluster_per_connection_buffer_limit_bytes
 
 
-def dns_refresh_rate(world: World) -> Nanoseconds | None:
-    """How often names of services are resolved; None for the default."""
+def dns_refresh_rate(world: World) -> Nanoseconds:
+    """How often names are resolved."""
     found: int | None = _setting(world, "dns_refresh_rate")
-    return found
+    return DEFAULT_DNS_REFRESH_RATE if found is None else found
+
+
+def outbound_traffic_mode(world: World) -> OutboundTrafficMode | None:
+    """What is done with requests to unknown hosts where no Sidecar says it; None for Istio's default."""
+    policy: OutboundTrafficPolicy | None = _setting(world, "outbound_traffic_policy")
+    return None if policy is None else policy.mode
 
 
 def upgrades_to_http2(world: World) -> bool:

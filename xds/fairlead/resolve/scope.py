@@ -106,6 +106,8 @@ class Selection:
     """As in `Proxy`."""
     config: str = ""
     """As in `Proxy`."""
+    on_loopback: bool = False
+    """Nobody but their own machine reaches what sidecars listen on for their applications."""
     workload: Workload | None = None
     """What sidecars stand before; None for gateways, and for what all sidecars with the same scope share."""
 

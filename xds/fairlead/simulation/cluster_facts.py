@@ -29,7 +29,9 @@ _LIMITS = {
 
 def of_cluster(cluster: Cluster) -> Iterator[Fact]:
     """What is set."""
-    if cluster.HasField("cluster_type"):
+    if resolves_requested_hosts(cluster):
+        yield Fact("endpoints", "whatever DNS says of the request's host")
+    elif cluster.HasField("cluster_type"):
         yield Fact("endpoints", "resolved by DNS")
     elif cluster.type == Cluster.ORIGINAL_DST:
         yield Fact("endpoints", "where the client wanted to go")
@@ -43,6 +45,11 @@ def of_cluster(cluster: Cluster) -> Iterator[Fact]:
     if cluster.HasField("outlier_detection"):
         yield Fact("outlier detection", ", ".join(_outliers(cluster)))
     yield Fact("TLS", _tls(cluster))
+
+
+def resolves_requested_hosts(cluster: Cluster) -> bool:
+    """Whether a cluster connects to whatever host a request is for."""
+    return cluster.cluster_type.name == "envoy.clusters.dynamic_forward_proxy"
 
 
 def of_endpoints(cluster: Cluster, assignment: ClusterLoadAssignment) -> Iterator[Fact]:

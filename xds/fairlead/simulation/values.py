@@ -94,6 +94,8 @@ class Verdict:
     """Cluster -> its share of such requests, between 0 and 1."""
     endpoints: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Cluster -> addresses of its endpoints."""
+    by_name: set[str] = field(default_factory=set)
+    """Clusters that connect to the request's host, wherever DNS says that it is."""
     path: str = ""
     """As the backend sees it."""
     host: str = ""

@@ -295,10 +295,16 @@ class Simulation:
             if cluster.type == Cluster.EDS:
                 assignment = self.assignments.get(name, assignment)
             verdict.endpoints[name] = tuple(_addresses(assignment))
+            if cluster_facts.resolves_requested_hosts(cluster):
+                verdict.by_name.add(name)
             step.facts += self._facts(cluster_facts.of_cluster(cluster))
             step.facts += self._facts(cluster_facts.of_endpoints(cluster, assignment))
-        reachable = any(verdict.endpoints.values()) or any(
-            found.type == Cluster.ORIGINAL_DST for name in verdict.clusters if (found := self.clusters.get(name))
+        reachable = (
+            any(verdict.endpoints.values())
+            or verdict.by_name
+            or any(
+                found.type == Cluster.ORIGINAL_DST for name in verdict.clusters if (found := self.clusters.get(name))
+            )
         )
         if not reachable and verdict.virtual_host:
             verdict.status = 503

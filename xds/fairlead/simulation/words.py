@@ -1,7 +1,5 @@
 """Where a request ends, in a sentence."""
 
-from collections.abc import Iterable
-
 from fairlead.simulation.values import Verdict
 
 
@@ -15,14 +13,17 @@ def outcome(verdict: Verdict) -> str:
         return f"is redirected with {verdict.status} to {verdict.location}"
     if verdict.status is not None:
         return f"is answered by the proxy with {verdict.status}"
-    return f"goes to {_listed(verdict.clusters.items())}"
+    return f"goes to {_listed(verdict)}"
 
 
-def _listed(shares: Iterable[tuple[str, float]]) -> str:
-    found = list(shares)
+def _listed(verdict: Verdict) -> str:
+    found = {
+        f"whatever DNS says of {verdict.host}" if name in verdict.by_name else backend(name): share
+        for name, share in verdict.clusters.items()
+    }
     if len(found) == 1:
-        return backend(found[0][0])
-    return ", ".join(f"{backend(name)} ({100 * share:.4g} %)" for name, share in found)
+        return next(iter(found))
+    return ", ".join(f"{name} ({100 * share:.4g} %)" for name, share in found.items())
 
 
 def backend(cluster: str) -> str:

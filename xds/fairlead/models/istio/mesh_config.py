@@ -61,6 +61,24 @@ class TLSConfig(Model, frozen=True, kw_only=True):
     """Unknown ones are left out with a warning."""
 
 
+class OutboundTrafficMode(enum.Enum):
+    """What sidecars do with requests to unknown hosts."""
+
+    REGISTRY_ONLY = "REGISTRY_ONLY"
+    ALLOW_ANY = "ALLOW_ANY"
+    ALLOW_ANY_DYNAMIC_DNS = "ALLOW_ANY_DYNAMIC_DNS"
+    """The same here."""
+
+
+class OutboundTrafficPolicy(Model, frozen=True, kw_only=True):
+    """Requests to unknown hosts."""
+
+    unsupported: ClassVar[Mapping[str, str]] = {"tls": "applications encrypt what they send to unknown hosts"}
+
+    mode: OutboundTrafficMode = OutboundTrafficMode.ALLOW_ANY
+    """`REGISTRY_ONLY`: answered with 502. Else they go where DNS says, if only the application can send them."""
+
+
 class MeshConfig(Model, frozen=True, kw_only=True):
     """Settings of the whole mesh."""
 
@@ -86,7 +104,6 @@ class MeshConfig(Model, frozen=True, kw_only=True):
         "ingressService": _NO_INGRESS,
         "meshMTLS": _NO_IDENTITIES,
         "outboundClusterStatName": "statistics of clusters have the clusters' names",
-        "outboundTrafficPolicy": "sidecars answer requests for unknown hosts with 502",
         "protocolDetectionTimeout": "name the protocol of the port",
         "proxyHttpPort": "use fairlead bootstrap --http-proxy-port",
         "proxyInboundListenPort": _NOT_CAPTURED,
@@ -119,6 +136,8 @@ class MeshConfig(Model, frozen=True, kw_only=True):
     """Of services whose DestinationRule has none."""
     dns_refresh_rate: Duration | None = None
     """Absent for 60 s."""
+    outbound_traffic_policy: OutboundTrafficPolicy | None = None
+    """Of sidecars whose Sidecar has none; absent for `ALLOW_ANY`."""
     h2_upgrade_policy: H2UpgradePolicy = msgspec.field(default=H2UpgradePolicy.DO_NOT_UPGRADE, name="h2UpgradePolicy")
     path_normalization: ProxyPathNormalization = ProxyPathNormalization()
     default_service_export_to: tuple[str, ...] = ()

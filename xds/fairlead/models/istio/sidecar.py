@@ -73,7 +73,7 @@ class OutboundTrafficPolicy(Model, frozen=True, kw_only=True):
     """Connections to unknown services."""
 
     mode: OutboundTrafficMode = OutboundTrafficMode.REGISTRY_ONLY
-    """Unknown hosts are answered with 502 in either."""
+    """`ALLOW_ANY`: requests to unknown hosts go where DNS says, if only the application can send them."""
     egress_proxy: Destination | None = None
 
 

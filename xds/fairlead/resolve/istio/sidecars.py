@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fairlead.derive import Input, derived_map
-from fairlead.models.istio.sidecar import CaptureMode, OutboundTrafficMode, Sidecar
+from fairlead.models.istio.sidecar import CaptureMode, Sidecar
 from fairlead.problems import Problem, Related, warning
 from fairlead.resolve import mesh
 from fairlead.resolve.sidecar.scopes import labels_of, ranked
@@ -20,7 +20,7 @@ def reviews(world: World, name: ObjectName) -> tuple[Problem, ...] | None:
     found = _sidecars(world).get(name)
     if found is None:
         return None
-    return (*_of_others(world, found), *_of_listeners(found), *_of_policy(found)) or None
+    return (*_of_others(world, found), *_of_listeners(found)) or None
 
 
 def _of_others(world: World, sidecar: Sidecar) -> Iterator[Problem]:
@@ -45,15 +45,3 @@ def _of_listeners(sidecar: Sidecar) -> Iterator[Problem]:
             message = "nothing is captured: the listener is there for those who connect to it"
             path = ("spec", *place, "captureMode")
             yield warning("unsupported-value", message, key=sidecar.key, path=path, hint="write NONE")
-
-
-def _of_policy(sidecar: Sidecar) -> Iterator[Problem]:
-    policy = sidecar.spec.outbound_traffic_policy
-    if policy is not None and policy.mode is OutboundTrafficMode.ALLOW_ANY:
-        yield warning(
-            "unsupported-value",
-            "requests to unknown hosts are answered with 502, as with REGISTRY_ONLY",
-            key=sidecar.key,
-            path=("spec", "outboundTrafficPolicy", "mode"),
-            hint="describe the hosts by ServiceEntries",
-        )

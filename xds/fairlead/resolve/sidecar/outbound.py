@@ -17,7 +17,7 @@ from fairlead.resolve.istio.source import MESH_GATEWAY, Place, Source
 from fairlead.resolve.listeners import keys_of_limits, with_names_of_their_own
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
-from fairlead.resolve.sidecar import exposures, scopes, virtual_services
+from fairlead.resolve.sidecar import exposures, scopes, unknown_hosts, virtual_services
 from fairlead.resolve.sidecar.exposures import APPLICATION_ADDRESS, Address, Exposure, Kind
 from fairlead.resolve.sidecar.virtual_hosts import domains, is_ip_address
 from fairlead.world import World
@@ -116,6 +116,7 @@ def _http_chain(world: World, selection: Selection, address: Address) -> FilterC
             stat_prefix=f"outbound_{address.listener}",
             edge=False,
             forward_proxy=is_proxy,
+            dns_refresh_rate=unknown_hosts.refresh_rate(world, selection, table),
             options=mesh.sidecar_http_options(world),
             access_log=mesh.access_log(world),
             limits=limits.of_connections(world, selection, Traffic.SIDECAR_OUTBOUND, ports),

@@ -4,7 +4,7 @@ from fairlead.derive import derived
 from fairlead.resolve import destination_rules, limits
 from fairlead.resolve.istio import virtual_services as istio
 from fairlead.resolve.scope import Labels, Proxy, Role, Selection, Workload
-from fairlead.resolve.sidecar import ingress, scopes
+from fairlead.resolve.sidecar import ingress, scopes, unknown_hosts
 from fairlead.resolve.sidecar.exposures import APPLICATION_ADDRESS
 from fairlead.world import World
 
@@ -28,6 +28,7 @@ def sidecar_selection(world: World, proxy: Proxy) -> Selection:
         caller_labels=destination_rules.labels_asked_for(world, proxy.namespace, proxy.labels),
         sidecar=scopes.governing(world, proxy.namespace, proxy.labels),
         http_proxy_port=proxy.http_proxy_port,
+        on_loopback=unknown_hosts.is_loopback(proxy.bind_address or APPLICATION_ADDRESS),
         workload=workload,
     )
 

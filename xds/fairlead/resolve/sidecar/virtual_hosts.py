@@ -7,7 +7,6 @@ from dataclasses import replace
 from fairlead.derive import Input, derived, derived_index, derived_map
 from fairlead.intent import (
     Destination,
-    DirectResponse,
     Forward,
     Match,
     PathMatch,
@@ -28,13 +27,12 @@ from fairlead.resolve.istio.source import MESH_GATEWAY, Place
 from fairlead.resolve.limits import Target
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
-from fairlead.resolve.sidecar import exposures, scopes, virtual_services
+from fairlead.resolve.sidecar import exposures, scopes, unknown_hosts, virtual_services
 from fairlead.resolve.sidecar.exposures import Exposure, Kind
 from fairlead.world import ObjectName, World
 
 _EVERY_HOST = "*"
 _EVERY_PATH = Match(PathMatch(PathMatchKind.PREFIX, "/"))
-_BAD_GATEWAY = 502
 _DEFAULT_HTTP_PORT = 80
 
 
@@ -42,22 +40,12 @@ _DEFAULT_HTTP_PORT = 80
 def virtual_hosts(world: World, selection: Selection, key: VirtualHostKey) -> Outcome[VirtualHost] | None:
     """The virtual hosts of all route tables."""
     if key.domain == _EVERY_HOST:
-        return Outcome(_of_all_others(selection))
+        return unknown_hosts.virtual_host(world, selection, key.route_table)
     for host in exposures.hosts_by_virtual_host(world, selection).get(key) or ():
         for exposure in exposures.exposures(world, selection).get(host) or ():
             if exposure.virtual_host == key:
                 return _of_service(world, selection, exposure)
     return None
-
-
-def _of_all_others(selection: Selection) -> VirtualHost:
-    """Where requests end whose host nobody knows: without captured connections nothing tells where they should go."""
-    route = Route("block_all", _EVERY_PATH, DirectResponse(_BAD_GATEWAY), _origin_of_sidecar(selection))
-    return VirtualHost("block_all", (_EVERY_HOST,), (route,), route.origin)
-
-
-def _origin_of_sidecar(selection: Selection) -> tuple[ObjectKey, ...]:
-    return () if selection.sidecar is None else (scopes.key_of(selection.sidecar),)
 
 
 def _of_service(world: World, selection: Selection, exposure: Exposure) -> Outcome[VirtualHost]:
