@@ -80,6 +80,9 @@ def _rows(kind: str, path: str, field: Field, shown: dict[type[msgspec.Struct], 
     if field.model in shown:
         yield Row(path, field, None, shown[field.model], is_leaf=False)
         return
+    if not fields_of(field.model) and not field.model.unsupported:
+        yield Row(path, field, None, "", is_leaf=True)  # to be there is all that it says
+        return
     shown[field.model] = f"{kind}.{path}" if path else kind
     if path:
         yield Row(path, field, None, "", is_leaf=False)
