@@ -70,6 +70,8 @@ OBJECTS = together(
     LITERAL,
     virtual_service("exact"),
     limiter("exact", f"{of('exact.test')}, {limit(60)}"),
+    virtual_service("minute"),
+    limiter("minute", f"{of('minute.test')}, {limit(2, seconds=60)}"),
     virtual_service("busy"),
     limiter("busy", f"{of('busy.test')}, {limit(200, seconds=4)}"),
     virtual_service("instances"),
@@ -216,6 +218,10 @@ async def test_the_printed_manifest_limits_the_host_by_any_of_its_names(limits: 
     assert await limits.passed("httpbin.default.example.com", 100) == 100, "others are not limited"
 
 
+async def test_the_third_request_within_a_minute_is_above_a_quota_of_two(limits: Limits) -> None:
+    assert [await limits.statuses("minute.test", 1) for _ in range(3)] == [[200], [200], [429]]
+
+
 async def test_a_named_route_has_a_bucket_of_its_own(limits: Limits) -> None:
     assert await limits.passed("named.test", 20, "/buy") == 3
     assert await limits.passed("named.test", 20, "/look") == 5, "the limit of the host is for its other routes"
@@ -283,3 +289,16 @@ async def test_a_push_of_something_else_fills_no_bucket(limits: Limits, at: str)
 
     await until(has_changed, "the other host has changed")
     assert await limits.passed("kept.test", 10, at=at) == 0
+
+
+async def test_another_quota_is_in_force_for_new_connections(limits: Limits) -> None:
+    """Comes last: with a limit, all buckets of its listener are made anew."""
+    await limits.passed("exact.test", 61)
+    before, after = limiter("exact", f"{of('exact.test')}, {limit(60)}"), f"{of('exact.test')}, {limit(25)}"
+    limits.stack.write("objects.yaml", OBJECTS.replace(before, limiter("exact", after)))
+
+    async def has_tokens() -> bool:
+        return await limits.passed("exact.test", 1) == 1
+
+    await until(has_tokens, "the bucket is made anew")
+    assert await limits.passed("exact.test", 60) == 24
