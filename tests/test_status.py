@@ -205,6 +205,7 @@ EXAMPLE = ServerStatus(
         overall=ReachStatus(3, 3.25, 4.0, 71.125),
         types={"cds": ReachStatus(3, 3.25, 4.0, 71.125)},
     ),
+    limits={"default/shop/0": 0, "default/shop/1": 2},
 )
 
 
@@ -257,6 +258,7 @@ def test_the_schema() -> None:
             "overall": reach,
             "types": {"cds": reach},
         },
+        "limits": {"default/shop/0": "int", "default/shop/1": "int"},
     }
 
 
@@ -292,6 +294,7 @@ PROBLEMS = [
     "warning[unknown-field] no such field (Gateway default/a, spec.foo)",
     "  hint: drop it",
 ]
+NOWHERE = "limit default/shop/0 is in force at no proxy"
 SUMMARY = [
     "fairlead 1.2.3: 1 Gateway, 2 VirtualService",
     "2 proxies: 1 synced, 1 rejected",
@@ -314,6 +317,7 @@ async def test_text_says_all_in_brief_and_who_is_not_in_step() -> None:
         "  rejected  sds",
         "  stale     eds",
         "  synced    cds lds",
+        NOWHERE,
         *PROBLEMS,
     ]
 
@@ -330,7 +334,9 @@ EDGE_2 = [
 
 async def test_text_in_full() -> None:
     async with answering(EXAMPLE) as address:
-        assert (await printed(address, "--all")).stdout.splitlines() == [*SUMMARY, *EDGE_1, *EDGE_2, *PROBLEMS]
+        lines = (await printed(address, "--all")).stdout.splitlines()
+    somewhere = "limit default/shop/1 is in force at 2 proxies"
+    assert lines == [*SUMMARY, *EDGE_1, *EDGE_2, NOWHERE, somewhere, *PROBLEMS]
 
 
 async def test_text_of_proxies_that_are_named() -> None:

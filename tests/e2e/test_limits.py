@@ -218,6 +218,14 @@ async def test_the_printed_manifest_limits_the_host_by_any_of_its_names(limits: 
     assert await limits.passed("httpbin.default.example.com", 100) == 100, "others are not limited"
 
 
+async def test_the_status_tells_at_how_many_proxies_a_limit_is_in_force(limits: Limits) -> None:
+    assert limits.stack.fairlead is not None
+    found = (await limits.stack.fairlead.status())["limits"]
+    assert found["istio-system/exact/0"] == 2
+    assert found["istio-system/helloworld/0"] == 2
+    assert found["default/elsewhere/0"] == 0, "it is not in the namespace of the proxies"
+
+
 async def test_the_third_request_within_a_minute_is_above_a_quota_of_two(limits: Limits) -> None:
     assert [await limits.statuses("minute.test", 1) for _ in range(3)] == [[200], [200], [429]]
 

@@ -51,7 +51,7 @@ endpoints: [{{addresses: [{own}]}}]
             limiter("shop", "isGateway: false", 'match: {vhost: {name: "*", port: 9080}}', "quota: 4"),
         ),
     )
-    await stack.serve()
+    server = await stack.serve()
     sidecar = {"role": "sidecar", "concurrency": 2}
     await stack.envoy(labels=CALLER, address=outbound, **sidecar)
     await stack.envoy(labels=SHOP, address=loopback(), own_address=own, **sidecar)
@@ -66,3 +66,4 @@ endpoints: [{{addresses: [{own}]}}]
 
         found = await asyncio.to_thread(ask_ten_times)
     assert found == [200] * 4 + [429] * 2 + [503] * 4, "first the callee's limit, then also the caller's"
+    assert (await server.status())["limits"] == {"default/caller/0": 1, "default/shop/0": 1}

@@ -5,7 +5,7 @@ the names of the fields here. It is meant for scripts: fields may be added, none
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairlead.problems import ObjectKey, Position, Problem, format_path
@@ -155,6 +155,8 @@ class ServerStatus:
     problems: tuple[ProblemStatus, ...]
     last_change: ChangeStatus | None = None
     """None when there was no change yet."""
+    limits: dict[str, int] = field(default_factory=dict)
+    """Limit of requests, `namespace/name/number` -> number of connected proxies where it is in force."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, with the names of the fields."""

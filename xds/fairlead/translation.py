@@ -459,7 +459,7 @@ def _problems_of_virtual_hosts(
 
 
 @derived_index(hosts_of)
-def _limits_in_use(
+def limits_in_use(
     _world: World, _selection: Selection, _key: VirtualHostKey, outcome: Outcome[VirtualHost]
 ) -> Iterable[str]:
     """Name of a limit -> the virtual hosts with routes that it is for."""
@@ -467,12 +467,12 @@ def _limits_in_use(
 
 
 def _sources_of_limits(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
-    return (_limits_in_use(world, selection),)
+    return (limits_in_use(world, selection),)
 
 
 @derived_map(limits.to_be_used, reads=_sources_of_limits)
 def _unused_limits(world: World, selection: Selection, rule: limits.Rule) -> tuple[Problem, ...] | None:
-    if _limits_in_use(world, selection).get(rule.limit.name) is not None:
+    if limits_in_use(world, selection).get(rule.limit.name) is not None:
         return None
     return (limits.without_effect(world, selection, rule),)
 

@@ -101,6 +101,7 @@ def _show(found: ServerStatus, ids: list[str], *, everything: bool) -> None:
             _show_in_full(proxy)
     else:
         _show_unsettled([proxy for proxy in found.proxies if _state(proxy) is not SyncState.SYNCED])
+    _show_limits(found.limits, everything=everything)
     for problem in found.problems:
         _show_problem(problem)
 
@@ -158,6 +159,15 @@ def _show_unsettled(proxies: list[ProxyStatus]) -> None:
                 _print(f"  {state.value:8}  {' '.join(names)}", colour)
     if len(proxies) > _SHOWN:
         _print(f"and {len(proxies) - _SHOWN} more; fairlead status --all shows them")
+
+
+def _show_limits(limits: dict[str, int], *, everything: bool) -> None:
+    """Those that are in force nowhere; with `everything` the others, too."""
+    for name, number in limits.items():
+        if not number:
+            _print(f"limit {name} is in force at no proxy", "yellow")
+        elif everything:
+            _print(f"limit {name} is in force at {_proxies(number)}")
 
 
 def _show_proxies(found: ServerStatus, ids: list[str]) -> None:
