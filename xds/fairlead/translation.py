@@ -466,11 +466,7 @@ def limits_in_use(
     return {route.limit.limit for route in outcome.value.routes if route.limit is not None}
 
 
-def _sources_of_limits(world: World, selection: Selection) -> tuple[Collection[Any, Any], ...]:
-    return (limits_in_use(world, selection),)
-
-
-@derived_map(limits.to_be_used, reads=_sources_of_limits)
+@derived_map(limits.to_be_used)
 def _unused_limits(world: World, selection: Selection, rule: limits.Rule) -> tuple[Problem, ...] | None:
     if limits_in_use(world, selection).get(rule.limit.name) is not None:
         return None

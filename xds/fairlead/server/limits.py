@@ -27,7 +27,9 @@ def proxies_by_limit(world: World, proxies: Iterable[Proxy]) -> dict[str, int]:
 
 
 def _in_use(world: World, chosen: Selection) -> set[str]:
-    found = set(translation.limits_in_use(world, chosen.shared).keys())
+    found: set[str] = set()
+    if limits.to_be_used(world, chosen.shared):  # or else there would be an index that nobody else reads, nor drops
+        found.update(translation.limits_in_use(world, chosen.shared).keys())
     if chosen.workload is not None:
         outcomes = translation.sidecar_outcomes(world, chosen)
         for key in outcomes.keys():  # noqa: SIM118  # no dict
