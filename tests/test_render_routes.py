@@ -167,7 +167,7 @@ def forwarded(action: Forward, path: PathMatch | None = None) -> Any:
         (Forward((Destination(A),), timeout=0), {}),
         (Forward((Destination(A),), host="x.example"), {"host_rewrite_literal": "x.example"}),
         (Forward((Destination(A, host="y.example"),)), {"host_rewrite_literal": "y.example"}),
-        (Forward((Destination(A, host="y.example"),), host="x.example"), {"host_rewrite_literal": "y.example"}),
+        (Forward((Destination(A, host="y.example"),), host="x.example"), {"host_rewrite_literal": "x.example"}),
         (Forward((Destination(None),)), {"cluster": "UnknownService"}),
         (
             Forward((Destination(None),), unresolved_status=500),

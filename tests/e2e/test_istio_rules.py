@@ -244,12 +244,12 @@ async def test_who_answers(edge: Edge, url: str) -> None:
 
 @on_edge
 @pytest.mark.parametrize(
-    ("path", "host"), [("set", "of-route.test"), ("weighted", "of-share.test"), ("", "hosts.test")]
+    ("path", "host"), [("set", "of-route.test"), ("weighted", "of-route.test"), ("", "hosts.test")]
 )
 @pytest.mark.istio_fields(
     "VirtualService.http[].{rewrite.authority,headers.request.set{},route[].headers.request.set{}}"
 )
-async def test_what_is_said_of_the_host_by_the_route_counts_but_for_shares(edge: Edge, path: str, host: str) -> None:
+async def test_the_host_of_the_route_goes_before_that_of_its_only_destination(edge: Edge, path: str, host: str) -> None:
     assert (await edge.get(f"hosts.test/{path}")).json()["headers"]["host"] == host
 
 

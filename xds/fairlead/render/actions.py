@@ -95,7 +95,7 @@ def _cluster(destination: Destination) -> str:
 def _host(action: Forward) -> str:
     """The host for all requests of the route."""
     if (destination := only_destination(action)) is not None:
-        return destination.host or action.host
+        return action.host or destination.host
     return "" if _hosts_differ(action) else action.host
 
 
