@@ -227,9 +227,9 @@ def test_other_services_cost_nothing() -> None:
     assert not made.graph.computed
 
 
-def test_an_edit_that_proxies_cannot_tell_stops_at_the_view() -> None:
+def test_an_edit_that_proxies_cannot_tell_stops_at_the_service() -> None:
     made = settled(SHOP, entry())
     put(made, entry(more="endpoints: [{address: a.example.com}]"))
     services.find(made, "web", SHOP_HOST)
     services.find(made, "web", "api.example.com")
-    assert made.graph.computed == {"claimants": 1, "view_of": 1}
+    assert made.graph.computed == {"claimants": 1, "find": 1}

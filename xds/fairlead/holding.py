@@ -187,20 +187,20 @@ class Holding:
     def steps(self) -> Iterator[None]:
         """Decide what is held now, in small steps between which the caller may do other things but change inputs."""
         self._due_hosts |= self._host_changes.take()
-        while self._due_hosts:
-            self._judge_host(next(iter(self._due_hosts)))
+        for host in tuple(self._due_hosts):
+            self._judge_host(host)
             yield
         self._due_listeners |= self._listener_changes.take()
-        while self._due_listeners:
-            self._judge_listener(next(iter(self._due_listeners)))
+        for name in tuple(self._due_listeners):
+            self._judge_listener(name)
             yield
         if self.hosts.touched or self.chains.touched:
             self._needed = frozenset(self._references())
         yield from self._retain()
         self._due_backends |= self._cluster_changes.take() | (self._needed - self._existing.keys())
         self._due_backends |= self.lost.keys() - self._needed
-        while self._due_backends:
-            self._note(next(iter(self._due_backends)))
+        for backend in tuple(self._due_backends):
+            self._note(backend)
             yield
         yield from self._retain()
 

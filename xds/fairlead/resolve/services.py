@@ -119,6 +119,7 @@ def age(obj: KubernetesObject) -> tuple[str, str, str]:
     return obj.metadata.creation_timestamp or "", obj.metadata.name, obj.metadata.namespace
 
 
+@derived
 def find(world: World, namespace: str, host: str) -> ServiceView | None:
     """The service of a full host name, as proxies of the namespace see it; None when there is none for them.
 
@@ -193,7 +194,6 @@ def entries_by_host(_world: World, _name: ObjectName, entry: ServiceEntry) -> It
     return (host.lower() for host in entry.spec.hosts)
 
 
-@derived
 def view_of(world: World, key: ObjectKey, host: str) -> ServiceView | None:
     """What a Service or ServiceEntry says of one of its hosts; None when there is no such object."""
     name = ObjectName(key.namespace, key.name)
