@@ -9,7 +9,7 @@ import grpc
 import pytest
 from fairlead.http2 import connection, frames
 from fairlead.http2.call import Call
-from fairlead.http2.frames import DATA, GOAWAY, HEADERS, ErrorCode, Setting, frame
+from fairlead.http2.frames import DATA, GOAWAY, HEADERS, ErrorCode, Setting, StatusCode, frame
 from support.http2 import LIMITS, Answer, Client, data, kinds, message, parsed
 
 Status = grpc.StatusCode
@@ -200,12 +200,12 @@ async def test_an_unknown_method(client: Client, path: str) -> None:
 )
 async def test_texts_of_a_status(text: str, told: str) -> None:
     async def end(call: Call) -> None:
-        await call.abort(Status.DATA_LOSS, text)
+        await call.abort(StatusCode.NOT_FOUND, text)
 
     async with Client({"/test/End": end}) as client:
         await client.greet()
         answer = await ask(client, 1, path="/test/End")
-        assert (answer.status, answer.text) == (Status.DATA_LOSS, told)
+        assert (answer.status, answer.text) == (Status.NOT_FOUND, told)
 
 
 async def test_a_fault_of_ours(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,10 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
 
-import grpc
-
 from fairlead.http2 import frames
-from fairlead.http2.frames import ConnectionFault, ErrorCode
+from fairlead.http2.frames import ConnectionFault, ErrorCode, StatusCode
 
 if TYPE_CHECKING:
     from fairlead.http2.connection import Http2Connection
@@ -27,7 +25,7 @@ _PREFIX = frames.MESSAGE_PREFIX.size
 class Aborted(Exception):  # noqa: N818  # it is a decision
     """A call ends with a status that has been chosen."""
 
-    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, code: StatusCode, details: str) -> None:
         super().__init__(details)
         self.code = code
         self.details = details
@@ -132,10 +130,10 @@ class Call:
             return None
         compressed, length = frames.MESSAGE_PREFIX.unpack_from(partial)
         if compressed:
-            raise Aborted(grpc.StatusCode.UNIMPLEMENTED, "compressed messages are not understood")
+            raise Aborted(StatusCode.UNIMPLEMENTED, "compressed messages are not understood")
         if length > self._limit:
             raise Aborted(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, f"Received message larger than max ({length} vs. {self._limit})"
+                StatusCode.RESOURCE_EXHAUSTED, f"Received message larger than max ({length} vs. {self._limit})"
             )
         if len(partial) < _PREFIX + length:
             return None
@@ -217,21 +215,21 @@ class Call:
         if self._blocked is not None and not self._blocked.done():
             self._blocked.set_result(None)
 
-    async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
+    async def abort(self, code: StatusCode, details: str = "") -> NoReturn:
         """End the call with that status; raises what lets the server know."""
         raise Aborted(code, details)
 
-    def finish(self, code: grpc.StatusCode, details: str) -> None:
+    def finish(self, code: StatusCode, details: str) -> None:
         """Tell the client the status, as far as that is possible."""
         if self.closed:
             return
         self.closed = True
         if self._writing:  # after a part of a message, clients take no status
-            is_limit = code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            is_limit = code is StatusCode.RESOURCE_EXHAUSTED
             error = ErrorCode.ENHANCE_YOUR_CALM if is_limit else ErrorCode.CANCEL
             self.connection.transport.write(frames.reset(self.stream, error))
             return
-        block = frames.trailers(code.value[0], details)
+        block = frames.trailers(code, details)
         if not self._headers_sent:
             block = frames.RESPONSE_HEADERS + block
         end = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, self.stream, block)

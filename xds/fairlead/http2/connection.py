@@ -13,11 +13,9 @@ import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-import grpc
-
 from fairlead.http2 import frames
 from fairlead.http2.call import RECEIVED_AHEAD, Aborted, Call
-from fairlead.http2.frames import ConnectionFault, ErrorCode, Setting
+from fairlead.http2.frames import ConnectionFault, ErrorCode, Setting, StatusCode
 
 if TYPE_CHECKING:
     from fairlead.http2.server import GrpcServer
@@ -407,7 +405,7 @@ class Http2Connection(asyncio.Protocol):
         """Close it, whatever is open; what has been written is sent first."""
         if self.closed_at is None:
             for call in self.calls.values():
-                call.finish(grpc.StatusCode.UNAVAILABLE, said)
+                call.finish(StatusCode.UNAVAILABLE, said)
             self.transport.write(frames.goaway(self._last_stream, ErrorCode.NO_ERROR, said))
             self._close()
 

@@ -55,6 +55,20 @@ class ErrorCode(enum.IntEnum):
     ENHANCE_YOUR_CALM = 11
 
 
+class StatusCode(enum.IntEnum):
+    """How a call has ended (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md); those that servers choose."""
+
+    OK = 0
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+
+
 class ConnectionFault(Exception):  # noqa: N818  # it is the client's
     """What a client did wrong, such that the connection has to end."""
 

@@ -10,12 +10,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import structlog
 
 from fairlead.http2.call import Aborted, Call
 from fairlead.http2.connection import Http2Connection
-from fairlead.http2.frames import Headers
+from fairlead.http2.frames import Headers, StatusCode
 
 log = structlog.get_logger()
 
@@ -114,7 +113,7 @@ class GrpcServer:
             call.task.add_done_callback(self._tasks.discard)  # it may be cancelled before `_run` has begun
 
     async def _run(self, call: Call, handler: Handler, within: float | None) -> None:
-        code, details = grpc.StatusCode.OK, ""
+        code, details = StatusCode.OK, ""
         try:
             if within is None:
                 await handler(call)
@@ -124,12 +123,12 @@ class GrpcServer:
         except Aborted as reason:
             code, details = reason.code, reason.details
         except TimeoutError:
-            code, details = grpc.StatusCode.DEADLINE_EXCEEDED, "the time that the client gave is over"
+            code, details = StatusCode.DEADLINE_EXCEEDED, "the time that the client gave is over"
         except asyncio.CancelledError:
-            code, details = grpc.StatusCode.UNAVAILABLE, "the server stops"
+            code, details = StatusCode.UNAVAILABLE, "the server stops"
         except Exception:
             log.exception("a call failed", peer=call.peer())
-            code, details = grpc.StatusCode.INTERNAL, "the server failed; its log says why"
+            code, details = StatusCode.INTERNAL, "the server failed; its log says why"
         finally:
             call.finish(code, details)
             call.connection.ended(call)
@@ -188,7 +187,7 @@ class GrpcServer:
 
 
 async def _unknown(call: Call) -> None:
-    await call.abort(grpc.StatusCode.UNIMPLEMENTED, "there is no such method")
+    await call.abort(StatusCode.UNIMPLEMENTED, "there is no such method")
 
 
 def _seconds(timeout: bytes | None) -> float | None:

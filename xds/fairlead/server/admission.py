@@ -17,10 +17,10 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn, Protocol
 from urllib.parse import unquote
 
-import grpc
 import structlog
 
 from fairlead.errors import IdentityError, LimitError, ProtocolError
+from fairlead.http2.frames import StatusCode
 from fairlead.http2.server import Limits
 from fairlead.server.identity import Identity, identity_of
 from fairlead.server.settings import Settings
@@ -87,7 +87,7 @@ class Call(Protocol):
 class EndableCall(Call, Protocol):
     """A call that can be ended."""
 
-    async def abort(self, code: grpc.StatusCode, details: str) -> NoReturn:
+    async def abort(self, code: StatusCode, details: str) -> NoReturn:
         """End it; raises what lets the transport know."""
         ...
 
@@ -237,14 +237,14 @@ async def admitted(call: EndableCall, admission: Admission) -> AsyncIterator[Ide
         await call.abort(status_of(error), str(error))
 
 
-def status_of(error: ProtocolError) -> grpc.StatusCode:
+def status_of(error: ProtocolError) -> StatusCode:
     """How a client is told that it was refused."""
     match error:
         case LimitError():
-            return grpc.StatusCode.RESOURCE_EXHAUSTED
+            return StatusCode.RESOURCE_EXHAUSTED
         case IdentityError():
-            return grpc.StatusCode.PERMISSION_DENIED
-    return grpc.StatusCode.INVALID_ARGUMENT
+            return StatusCode.PERMISSION_DENIED
+    return StatusCode.INVALID_ARGUMENT
 
 
 def _is_encrypted(authenticated: Mapping[str, Any]) -> bool:

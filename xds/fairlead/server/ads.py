@@ -5,11 +5,11 @@ import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 
-import grpc
 import structlog
 
 from fairlead.errors import ProtocolError, SettingsError
 from fairlead.http2.call import Call
+from fairlead.http2.frames import StatusCode
 from fairlead.http2.server import GrpcServer, Handler
 from fairlead.server.admission import Admission, connection_limits, first_request, status_of
 from fairlead.server.connection import Connection, DeltaConnection, Locate, StateOfTheWorldConnection
@@ -98,7 +98,6 @@ class XdsServer:
         except SettingsError:
             await self._server.stop(0)
             raise
-        await self._introspection.start()
         self._watching = asyncio.create_task(self._flow.watch())
 
     async def _listen(self) -> None:
@@ -153,11 +152,11 @@ class XdsServer:
                 self._hub.counts.refused_stream(code.name.lower())
                 await call.abort(code, str(error))
             except _ServerStops:
-                await call.abort(grpc.StatusCode.UNAVAILABLE, "the control plane stops")
+                await call.abort(StatusCode.UNAVAILABLE, "the control plane stops")
             except Exception:
                 self._hub.counts.internal_errors += 1
                 log.exception("a stream failed", proxy=connection.node.id, peer=connection.peer)
-                await call.abort(grpc.StatusCode.INTERNAL, "the control plane failed; its log says why")
+                await call.abort(StatusCode.INTERNAL, "the control plane failed; its log says why")
 
     def _broken(self, peer: str, what: str) -> None:
         self._admission.refused(peer, ProtocolError(what))

@@ -1,146 +1,46 @@
-"""gRPC's own services beside xDS, for tools and probes: health, and reflection.
+"""gRPC's own services beside xDS, for tools and probes: health, and reflection."""
 
-Both tell nothing of proxies or objects. A health check is answered to whoever can connect; what stays open is let in as
-streams of proxies are.
-"""
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from functools import cache
-from typing import TypeVar
-
-import grpc
-from google.protobuf import descriptor_pool, text_format
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, FileDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import aio as reflection
-
-from fairlead.errors import LimitError
 from fairlead.http2.call import Call
 from fairlead.http2.server import Handler
-from fairlead.server.admission import Admission, admitted, first_request, status_of
-from fairlead.snapshot.descriptors import envoy_pool
+from fairlead.server.admission import Admission
 
-_T = TypeVar("_T")
-_M = TypeVar("_M", bound=Message)
+if TYPE_CHECKING:
+    from fairlead.server.grpc_services import GrpcServices
 
-_V1ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
-_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-_REFLECTION = "ServerReflection"
+HEALTH_CHECK, HEALTH_WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+REFLECTION = tuple(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1alpha", "v1"))
 
 
 class Introspection:
-    """Health and reflection of one server."""
+    """Health and reflection of one server, made when somebody asks: gRPC's libraries take 10 MB."""
 
     def __init__(self, services: Iterable[str], admission: Admission) -> None:
         """`services` are the other ones of the server. They are told to serve from the moment when it is started."""
         self._services = tuple(services)
         self._admission = admission
-        self._health = health.HealthServicer()
-        own = (_HEALTH, f"{_V1ALPHA}.{_REFLECTION}", f"{_V1}.{_REFLECTION}")
-        self._reflection = reflection.ReflectionServicer((*self._services, *own), pool=_Pools())
+        self._made: GrpcServices | None = None
+        self._stopping = False
         self.handlers: Mapping[str, Handler] = {
-            f"/{_HEALTH}/Check": self._check,
-            f"/{_HEALTH}/Watch": self._watch,
-            # The stable version of reflection has the same messages under another name.
-            f"/{_V1ALPHA}.{_REFLECTION}/ServerReflectionInfo": self._reflect,
-            f"/{_V1}.{_REFLECTION}/ServerReflectionInfo": self._reflect,
+            path: partial(self._answer, path) for path in (HEALTH_CHECK, HEALTH_WATCH, *REFLECTION)
         }
         """By path."""
 
-    async def start(self) -> None:
-        """The services serve, each by its name as well as all together."""
-        for service in self._services:
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-
     async def stop(self) -> None:
-        """From now on they do not."""
-        await self._health.enter_graceful_shutdown()
+        """From now on the services are told not to serve."""
+        self._stopping = True
+        if self._made is not None:
+            await self._made.stop()
 
-    async def _check(self, call: Call) -> None:
-        request = await _only_request(call, health_pb2.HealthCheckRequest)
-        await _Answers(call).write(await self._health.Check(request, call))
+    async def _answer(self, path: str, call: Call) -> None:
+        if self._made is None:
+            from fairlead.server.grpc_services import GrpcServices
 
-    async def _watch(self, call: Call) -> None:
-        request = await _only_request(call, health_pb2.HealthCheckRequest)
-        async with admitted(call, self._admission):
-            await self._health.Watch(request, _Answers(call))
-
-    async def _reflect(self, call: Call) -> None:
-        async with admitted(call, self._admission):
-            requests = _requests(call, reflection_pb2.ServerReflectionRequest)
-            async for answer in self._reflection.ServerReflectionInfo(requests, call):
-                await _Answers(call).write(answer)
-
-
-class _Answers:
-    """A call that messages are written to."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    async def write(self, message: Message) -> None:
-        await self._call.write(message.SerializeToString())
-
-
-async def _requests(call: Call, kind: type[_M]) -> AsyncIterator[_M]:
-    data = await first_request(call.read)
-    while isinstance(data, bytes):
-        try:
-            yield kind.FromString(data)
-        except DecodeError:
-            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request cannot be decoded as a {kind.__name__}")
-        data = await call.read()
-
-
-async def _only_request(call: Call, kind: type[_M]) -> _M:
-    try:
-        request = await anext(_requests(call, kind), None)
-    except LimitError as error:
-        await call.abort(status_of(error), str(error))
-    if request is None:
-        await call.abort(grpc.StatusCode.INVALID_ARGUMENT, "there is no request")
-    return request
-
-
-class _Pools:
-    """Envoy's descriptors, then gRPC's, as if they were in one pool."""
-
-    def FindFileByName(self, name: str) -> FileDescriptor:  # noqa: N802
-        return _first(lambda pool: pool.FindFileByName(name))
-
-    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802
-        return _first(lambda pool: pool.FindFileContainingSymbol(symbol))
-
-    def FindMessageTypeByName(self, name: str) -> Descriptor:  # noqa: N802
-        return _first(lambda pool: pool.FindMessageTypeByName(name))
-
-    def FindExtensionByNumber(self, message: Descriptor, number: int) -> FieldDescriptor:  # noqa: N802
-        return message.file.pool.FindExtensionByNumber(message, number)
-
-    def FindAllExtensions(self, message: Descriptor) -> list[FieldDescriptor]:  # noqa: N802
-        return message.file.pool.FindAllExtensions(message)
-
-
-def _first(find: Callable[[descriptor_pool.DescriptorPool], _T]) -> _T:
-    """What one of the pools has; raises `KeyError` when none does."""
-    try:
-        return find(envoy_pool())
-    except KeyError:
-        return find(_grpc_pool())
-
-
-@cache
-def _grpc_pool() -> descriptor_pool.DescriptorPool:
-    """GRPC's descriptors: those of health and of both versions of reflection, of which it brings one."""
-    pool = descriptor_pool.DescriptorPool()
-    checking, reflecting = FileDescriptorProto(), FileDescriptorProto()
-    health_pb2.DESCRIPTOR.CopyToProto(checking)
-    reflection_pb2.DESCRIPTOR.CopyToProto(reflecting)
-    stable = text_format.MessageToString(reflecting).replace("v1alpha", "v1")
-    for file in (checking, reflecting, text_format.Parse(stable, FileDescriptorProto())):
-        pool.Add(file)
-    return pool
+            self._made = GrpcServices(self._services, self._admission)
+            await self._made.start()
+            if self._stopping:
+                await self._made.stop()
+        await self._made.handlers[path](call)
