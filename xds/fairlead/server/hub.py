@@ -22,6 +22,7 @@ from fairlead.server.convergence import Convergence
 from fairlead.server.counts import Counts
 from fairlead.server.fleet import Fleet, selections
 from fairlead.server.groups import Group, GroupKey, Groups, Subscriber
+from fairlead.server.memory import give_back
 from fairlead.server.problems import ProblemCounts, Problems
 from fairlead.sources.base import Source, Update
 from fairlead.world import World
@@ -66,6 +67,8 @@ class Hub:
         """Streams that are new, or whose selection has changed."""
         self._regrouped = True
         """Groups have won or lost members since problems were last told."""
+        self._grown = False
+        """Groups have been computed from scratch."""
         self._abandoned: dict[Group, float] = {}
         """Groups whose last member has left, and until when they are kept: a time of the event loop."""
         self._unfinished: set[Group] = set()
@@ -161,6 +164,7 @@ class Hub:
         self._unfinished = set() if finished else new
         if finished:
             self._publish(new, moves)
+            self._grown = self._grown or bool(new)
 
     def _publish(self, new: set[Group], moves: list[tuple[Subscriber, Group]]) -> None:
         for group in self._groups.publish(new):
@@ -253,6 +257,9 @@ class Hub:
                 self._regrouped = False
                 await self._in_slices(self._groups.drop_unused(self._in_use()))
         await self._in_slices(self._problems.tell())
+        if self._grown:
+            self._grown = False
+            give_back()
         return True
 
     @property
