@@ -6,7 +6,7 @@ import weakref
 from functools import partial
 
 import pytest
-from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest
+from fairlead._pb.envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
 from fairlead.errors import LimitError
 from fairlead.server import flow
 from fairlead.server.connection import DeltaConnection
@@ -15,7 +15,7 @@ from fairlead.server.counts import Counts
 from fairlead.server.flow import Flow
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Snapshot, Table
-from fairlead.snapshot.types import CLUSTER
+from fairlead.snapshot.types import CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION
 from support.stack import until
 
 LARGE = 1 << 20
@@ -99,3 +99,24 @@ async def test_a_stream_that_is_cut_off_while_it_is_written_to_leaves_nothing(si
     del connection, stream
     gc.collect()
     assert left() is None
+
+
+async def test_requests_that_come_together_are_all_answered() -> None:
+    """The second one while the answer to the first is made, but not written yet."""
+    sent: list[str] = []
+
+    async def send(data: bytes) -> None:
+        sent.append(DeltaDiscoveryResponse.FromString(data).type_url)
+
+    types = [CLUSTER, CLUSTER_LOAD_ASSIGNMENT, LISTENER, ROUTE_CONFIGURATION]
+    connection = DeltaConnection("", Progress(Convergence(Counts())), lambda _: None, "")
+    connection.open(NODE.SerializeToString())
+    connection.offer(Snapshot("all", [Table(type_url, [Resource(type_url, "one", b"")]) for type_url in types]))
+    stream = asyncio.create_task(connection.converse(asyncio.Queue[bytes]().get, partial(Flow().write, send)))
+    await until(lambda: sent == [CLUSTER], "the clusters are sent")
+    for type_url in types[1:]:
+        request = DeltaDiscoveryRequest(type_url=type_url, resource_names_subscribe=["one"])
+        connection.receive(request.SerializeToString())
+    await until(lambda: sent == types, "all are sent")
+    stream.cancel()
+    await asyncio.wait([stream])

@@ -207,9 +207,13 @@ class Connection(ABC):
     def _due(self) -> Response | None:
         if self._end is None:
             try:
-                return self.stream.next_response(time.monotonic())
+                response = self.stream.next_response(time.monotonic())
             except Exception as failure:  # noqa: BLE001  # it ends this stream, and is told there
                 self._end = failure
+            else:
+                # Now, for what comes from here on is more, be it before the write has begun.
+                self._more = not self.stream.exhausted
+                return response
         return None
 
     async def _write_due(self, response: Response | None) -> None:
@@ -217,7 +221,6 @@ class Connection(ABC):
         try:
             response = response or self._due()
             while response is not None:
-                self._more = not self.stream.exhausted
                 began = time.monotonic()
                 self.progress.sending(response.type_url, response.nonce, began)
                 size = await self._write(response.size, partial(self._encode, response))
