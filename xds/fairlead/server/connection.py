@@ -174,7 +174,7 @@ class Connection(ABC):
             raise self._end
 
     async def _finish(self) -> None:
-        """Let the writing come to its end: a write that is cut off would leave gRPC unable to send the status."""
+        """Let the writing come to its end: after a part of a response, clients take no status."""
         if self._deadline is not None:
             self._deadline.cancel()
         writer = self._writer

@@ -1,4 +1,4 @@
-"""How responses are handed to gRPC, which copies each of them and keeps the copy until the client has taken it in."""
+"""How responses are handed to the transport: what a client has not taken in is kept until it has."""
 
 import asyncio
 import time

@@ -7,7 +7,7 @@ Two forms of names are understood, as subject alternative names of the leaf:
 - where there is none, a DNS name `<name>.<namespace>.svc` with or without a domain after it. The `svc` is required:
   `www.example.com` must not be taken for a proxy of the namespace `example`.
 
-Names that gRPC hands over come from a chain that has been verified against the client CAs.
+Names that the transport hands over come from a chain that has been verified against the client CAs.
 """
 
 import re
