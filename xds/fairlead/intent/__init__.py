@@ -53,6 +53,7 @@ from fairlead.intent.routing import (
     Route,
     VirtualHost,
 )
+from fairlead.intent.runtime import CountedDescriptor, RateLimitDomain, RuntimeConfiguration
 from fairlead.intent.tls import TlsParameters, TlsVersion, Validation
 from fairlead.intent.upstream import (
     Cluster,
@@ -82,6 +83,7 @@ __all__ = [
     "Cluster",
     "ConnectionPool",
     "Cors",
+    "CountedDescriptor",
     "Credential",
     "Destination",
     "DirectResponse",
@@ -118,6 +120,7 @@ __all__ = [
     "PathRewrite",
     "PathRewriteKind",
     "Pings",
+    "RateLimitDomain",
     "Redirect",
     "Rejection",
     "RequestLimit",
@@ -127,6 +130,7 @@ __all__ = [
     "Route",
     "RouteLimit",
     "RouteTable",
+    "RuntimeConfiguration",
     "StringMatch",
     "StringMatchKind",
     "TcpConnections",
