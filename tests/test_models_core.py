@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 from fairlead.models import documents
-from fairlead.models.asm import ASMCredential, CredentialType
+from fairlead.models.asm.credential import ASMCredential, CredentialType
 from fairlead.models.base import KubernetesObject, Pem
 from fairlead.models.core import (
     ConfigMap,

@@ -8,7 +8,9 @@ import pytest
 from fairlead import translation
 from fairlead.cli.render import resources
 from fairlead.derive import Collection
-from fairlead.intent import HttpConnections, RouteLimit
+from fairlead.intent import HttpConnections, RouteLimit, RuleName
+from fairlead.models.asm.local_rate_limiter import ASMLocalRateLimiter
+from fairlead.problems import ObjectKey
 from fairlead.resolve.scope import Proxy, Role
 from fairlead.resolve.selection import selection
 from fairlead.simulation import Request, Simulation
@@ -93,10 +95,10 @@ def entries(found: Collection[K, V]) -> list[tuple[K, V]]:
 def limited(made: World, proxy: Proxy = EDGE) -> Limited:
     hosts = translation.hosts_of(made, selection(made, proxy).shared)
     return {
-        (f"{key.route_table} {key.domain}", route.name): route.limit.limit
+        (f"{key.route_table} {key.domain}", route.name): str(policy.name)
         for key, outcome in entries(hosts)
         for route in outcome.value.routes
-        if route.limit is not None
+        for policy in route.policies
     }
 
 
@@ -110,7 +112,7 @@ def limits_by_chain(made: World, proxy: Proxy = EDGE) -> dict[str, list[str]]:
             " ".join(map(str, key)): one.value for key, one in entries(translation.sidecar_outcomes(made, chosen))
         }
     return {
-        name: [limit.name for limit in chain.connections.limits]
+        name: [str(limit.name) for limit in chain.connections.governance.limits]
         for name, listener in found.items()
         if listener is not None
         for chain in listener.filter_chains
@@ -260,7 +262,8 @@ def test_limits_of_sidecars_are_for_what_comes_in_or_for_what_goes_out() -> None
     )
     assert isinstance(chain.connections, HttpConnections)
     assert chain.connections.inline is not None
-    assert [route.limit for route in chain.connections.inline.routes] == [RouteLimit("default/in/0")]
+    key = ObjectKey(ASMLocalRateLimiter.group, ASMLocalRateLimiter.kind, "default", "in")
+    assert [route.policies for route in chain.connections.inline.routes] == [(RouteLimit(RuleName(key, 0)),)]
 
 
 def test_a_limit_is_part_of_an_explanation() -> None:

@@ -25,6 +25,7 @@ from fairlead.intent import (
     KeyPairFilesCredential,
     Listener,
     RouteTable,
+    RuleName,
     TcpConnections,
     TlsTermination,
     Validation,
@@ -35,9 +36,11 @@ from fairlead.render import clusters as render_clusters
 from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
 from fairlead.render import tls as render_tls
-from fairlead.resolve import clusters, credentials, endpoints, limits, listeners, virtual_hosts
+from fairlead.resolve import clusters, credentials, endpoints, listeners, virtual_hosts
 from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
+from fairlead.resolve.governance import effect
+from fairlead.resolve.governance.rules import Rule
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Proxy, Role, Selection, Viewer
 from fairlead.resolve.sidecar import exposures, ingress, outbound, scopes
@@ -459,23 +462,23 @@ def _problems_of_virtual_hosts(
 
 
 @derived_index(hosts_of)
-def limits_in_use(
+def rules_in_use(
     _world: World, _selection: Selection, _key: VirtualHostKey, outcome: Outcome[VirtualHost]
-) -> Iterable[str]:
-    """Name of a limit -> the virtual hosts with routes that it is for."""
-    return {route.limit.limit for route in outcome.value.routes if route.limit is not None}
+) -> Iterable[RuleName]:
+    """Name of a rule of ASM -> the virtual hosts with routes that it is for."""
+    return {policy.name for route in outcome.value.routes for policy in route.policies}
 
 
-@derived_map(limits.to_be_used)
-def _unused_limits(world: World, selection: Selection, rule: limits.Rule) -> tuple[Problem, ...] | None:
-    if limits_in_use(world, selection).get(rule.limit.name) is not None:
+@derived_map(effect.to_be_used)
+def _unused_rules(world: World, selection: Selection, rule: Rule) -> tuple[Problem, ...] | None:
+    if rules_in_use(world, selection).get(rule.name) is not None:
         return None
-    return (limits.without_effect(world, selection, rule),)
+    return (effect.without_effect(world, selection, rule),)
 
 
-@derived_index(_unused_limits)
-def _problems_of_limits(
-    _world: World, _selection: Selection, _rule: limits.Rule, problems: tuple[Problem, ...]
+@derived_index(_unused_rules)
+def _problems_of_rules(
+    _world: World, _selection: Selection, _rule: Rule, problems: tuple[Problem, ...]
 ) -> Iterable[Problem]:
     return problems
 
@@ -572,7 +575,7 @@ def problem_indexes(world: World, selection: Selection, locality: Locality) -> l
     selection = selection.shared
     return [
         _problems_of_virtual_hosts(world, selection),
-        _problems_of_limits(world, selection),
+        _problems_of_rules(world, selection),
         _problems_of_listeners(world, selection),
         _problems_of_clusters(world, selection),
         _problems_of_endpoints(world, selection, locality),

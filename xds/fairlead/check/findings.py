@@ -14,9 +14,9 @@ from fairlead.certificates import (
     read_trust_bundle,
     validity_problems,
 )
-from fairlead.check import exposure, hosts, limits, policies, routes, services
+from fairlead.check import exposure, governance, hosts, policies, routes, services
 from fairlead.check.suppression import unknown_suppressions
-from fairlead.models.asm import ASMCredential
+from fairlead.models.asm.credential import ASMCredential
 from fairlead.models.core import ConfigMap, Secret
 from fairlead.problems import FieldPath, ObjectKey, Problem
 from fairlead.resolve.selection import everybody_implied, selection, selection_problems
@@ -29,7 +29,7 @@ def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set
     A certificate that ends within `soon` is one of them.
     """
     found = set(translation.review_problems(world))
-    advice = {*routes.problems(world), *services.problems(world), *limits.problems(world)}
+    advice = {*routes.problems(world), *services.problems(world), *governance.problems(world)}
     advice.update(unknown_suppressions(world))
     rules: set[ObjectKey] = set()
     for proxy in everybody_implied(world):

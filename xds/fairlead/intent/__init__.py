@@ -16,7 +16,17 @@ from fairlead.intent.credentials import (
     KeyPairCredential,
     KeyPairFilesCredential,
 )
-from fairlead.intent.limits import LimitOverride, Rejection, RequestLimit, Requests, RouteLimit, TokenBucket
+from fairlead.intent.governance import (
+    Governance,
+    LimitOverride,
+    Rejection,
+    RequestLimit,
+    Requests,
+    RouteLimit,
+    RoutePolicy,
+    RuleName,
+    TokenBucket,
+)
 from fairlead.intent.listening import (
     AccessLog,
     ClientCertificates,
@@ -95,6 +105,7 @@ __all__ = [
     "FilterChain",
     "Forward",
     "ForwardedCertificate",
+    "Governance",
     "HashKey",
     "HashKeyKind",
     "HeaderOperations",
@@ -129,7 +140,9 @@ __all__ = [
     "RetryBudget",
     "Route",
     "RouteLimit",
+    "RoutePolicy",
     "RouteTable",
+    "RuleName",
     "RuntimeConfiguration",
     "StringMatch",
     "StringMatchKind",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin
-from fairlead.intent.limits import RequestLimit
+from fairlead.intent.governance import Governance
 from fairlead.intent.routing import VirtualHost
 from fairlead.intent.tls import TlsParameters, Validation
 from fairlead.problems import Problem
@@ -135,8 +135,8 @@ class HttpConnections:
     """How often the hosts of requests are resolved that go to `ANY_HOST`, the same as there; None: none of them do."""
     inline: VirtualHost | None = None
     """The only virtual host, where it is not worth a route table that is looked up by its name."""
-    limits: tuple[RequestLimit, ...] = ()
-    """What the limits of routes refer to."""
+    governance: Governance = Governance()
+    """What the policies of routes refer to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin, PartsPerMillion
-from fairlead.intent.limits import RouteLimit
+from fairlead.intent.governance import RoutePolicy
 from fairlead.intent.matching import Match, StringMatch
 from fairlead.problems import FieldPath, Problem
 
@@ -191,8 +191,8 @@ class Route:
     """Where it is written in the last object of `origin`: for people only."""
     stat_prefix: str = ""
     """Name of the route's own statistics; empty for none."""
-    limit: RouteLimit | None = None
-    """How many requests it takes."""
+    policies: tuple[RoutePolicy, ...] = ()
+    """What else becomes of its requests: of each kind one at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 import difflib
 
-from fairlead.models import asm, core, gateway_api
+from fairlead.models import core, gateway_api
+from fairlead.models.asm import credential, local_rate_limiter
 from fairlead.models.base import KubernetesObject
 from fairlead.models.istio import destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry
 from fairlead.problems import Problem, warning
@@ -25,8 +26,8 @@ KINDS: tuple[type[KubernetesObject], ...] = (
     gateway_api.Gateway,
     gateway_api.HTTPRoute,
     gateway_api.ReferenceGrant,
-    asm.ASMCredential,
-    asm.ASMLocalRateLimiter,
+    credential.ASMCredential,
+    local_rate_limiter.ASMLocalRateLimiter,
 )
 """Every kind that is read."""
 

@@ -55,7 +55,7 @@ _LIMITED_WITH_BODY = (
 def write_limit(message: base_pb2.Metadata, limit: RouteLimit) -> None:
     """Name the limit of a route, and the answer's body, in its metadata."""
     fields = message.filter_metadata[LIMITS_METADATA].fields
-    fields[limit.limit].string_value = _YES
+    fields[str(limit.name)].string_value = _YES
     if limit.body:
         fields[_BODY].string_value = limit.body
 
@@ -70,7 +70,7 @@ def limit_filters(limits: Iterable[RequestLimit]) -> Iterator[HttpFilter]:
         return limit.per_connection, limit.rejection
 
     def order(limit: RequestLimit) -> tuple[bool, int, tuple[tuple[str, str], ...], str]:
-        return limit.per_connection, limit.rejection.status, limit.rejection.headers, limit.name
+        return limit.per_connection, limit.rejection.status, limit.rejection.headers, str(limit.name)
 
     groups = itertools.groupby(sorted(limits, key=order), key=group)
     for number, ((per_connection, rejection), members) in enumerate(groups):
@@ -106,10 +106,10 @@ def _write(message: local_rate_limit_pb2.LocalRateLimit, limit: RequestLimit) ->
                 for name in override.by_query_parameter
             ),
         ]
-        own = _Counted(limit.name, f"override-{number}", override.bucket, tuple(by))
+        own = _Counted(str(limit.name), f"override-{number}", override.bucket, tuple(by))
         _count(message, own, (limit.only, override.requests), tuple(earlier))
         earlier.append(override.requests)
-    _count(message, _Counted(limit.name, "", limit.bucket), (limit.only,), tuple(earlier))
+    _count(message, _Counted(str(limit.name), "", limit.bucket), (limit.only,), tuple(earlier))
 
 
 class _Counted(NamedTuple):

@@ -164,7 +164,7 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
     message.merge_slashes = options.merge_slashes
     message.path_with_escaped_slashes_action = _ESCAPED_SLASHES[options.escaped_slashes]
     _write_limits(message, options.limits)
-    if connections.limits:
+    if connections.governance.limits:
         write_bodies(message)
     if connections.forward_proxy:
         message.upgrade_configs.add(upgrade_type="CONNECT")

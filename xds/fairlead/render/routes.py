@@ -98,8 +98,8 @@ def write_route(message: route_components_pb2.Route, entry: Route) -> None:
     message.name = entry.name
     if is_route(entry.origin):
         message.metadata.CopyFrom(made_of(entry.origin[0]))
-    if entry.limit is not None:
-        write_limit(message.metadata, entry.limit)
+    for policy in entry.policies:
+        write_limit(message.metadata, policy)
     message.stat_prefix = entry.stat_prefix
     matches.write_match(message.match, entry.match)
     request_headers, response_headers = entry.request_headers, entry.response_headers

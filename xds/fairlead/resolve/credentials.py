@@ -24,7 +24,7 @@ from fairlead.intent import (
     KeyPairCredential,
     KeyPairFilesCredential,
 )
-from fairlead.models.asm import ASMCredential
+from fairlead.models.asm.credential import ASMCredential
 from fairlead.models.core import ConfigMap, Secret
 from fairlead.models.gateway_api import Gateway
 from fairlead.problems import FieldPath, ObjectKey, Problem, Related, error, warning

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fairlead.derive import derived, derived_map
-from fairlead.intent import AccessLog, FilterChain, HttpConnections, Listener, RequestLimit
-from fairlead.models.asm import Traffic
+from fairlead.intent import AccessLog, FilterChain, Governance, HttpConnections, Listener
+from fairlead.models.asm.governing import Traffic
 from fairlead.problems import ObjectKey, Problem, Related, error, warning
-from fairlead.resolve import credentials, limits, mesh
+from fairlead.resolve import credentials, mesh
 from fairlead.resolve.dialect import ConnectionRoute, Server, ServerProtocol, listening_port, route_table
 from fairlead.resolve.dialects import DIALECTS
+from fairlead.resolve.governance.connections import of_connections
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
 from fairlead.world import World
@@ -88,7 +89,7 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         address=bind.removeprefix(_UNIX) or _WILDCARD_ADDRESS,
         port=port,
         filter_chains=tuple(chains),
-        origin=_keys(key for chain in chains for key in (*chain.origin, *keys_of_limits(chain))),
+        origin=_keys(key for chain in chains for key in (*chain.origin, *governed_by(chain))),
         wildcard=not bind,
         proxy_protocol=mesh.proxy_protocol(world, selection.config),
         access_log=mesh.listener_log(world),
@@ -97,10 +98,9 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
     return Outcome(found, tuple(problems))
 
 
-def keys_of_limits(chain: FilterChain) -> tuple[ObjectKey, ...]:
-    """The objects whose limits a filter chain knows."""
-    found = chain.connections.limits if isinstance(chain.connections, HttpConnections) else ()
-    return tuple(key for limit in found for key in limit.origin)
+def governed_by(chain: FilterChain) -> tuple[ObjectKey, ...]:
+    """The objects of ASM that a filter chain knows of."""
+    return chain.connections.governance.origin if isinstance(chain.connections, HttpConnections) else ()
 
 
 def _keys(keys: Iterable[ObjectKey]) -> tuple[ObjectKey, ...]:
@@ -221,7 +221,7 @@ def _plaintext_chains(world: World, selection: Selection, listener: str) -> Outc
             grpc_web=any(server.grpc_web for server in servers),
             options=mesh.http_options(world, selection.config),
             access_log=mesh.access_log(world),
-            limits=_limits(world, selection, servers),
+            governance=_governance(world, selection, servers),
         ),
         origin=_keys(server.declared_by for server in servers),
     )
@@ -243,16 +243,16 @@ def _tls_chains(world: World, selection: Selection, server: Server) -> Outcome[t
             grpc_web=server.grpc_web,
             options=mesh.http_options(world, selection.config),
             access_log=mesh.access_log(world),
-            limits=_limits(world, selection, (server,)),
+            governance=_governance(world, selection, (server,)),
         ),
         origin=(server.declared_by,),
     )
     return Outcome((chain,))
 
 
-def _limits(world: World, selection: Selection, servers: Iterable[Server]) -> tuple[RequestLimit, ...]:
+def _governance(world: World, selection: Selection, servers: Iterable[Server]) -> Governance:
     ports = frozenset(server.port for server in servers)
-    return limits.of_connections(world, selection, Traffic.GATEWAY, ports)
+    return of_connections(world, selection, Traffic.GATEWAY, ports)
 
 
 def _connection_chains(world: World, selection: Selection, server: Server) -> Outcome[tuple[FilterChain, ...]]:

@@ -6,9 +6,10 @@ from typing import Any
 from fairlead.derive import Collection, derived, derived_index
 from fairlead.models.core import Protocol, Service, ServicePort
 from fairlead.problems import Problem, warning
-from fairlead.resolve import destination_rules, limits
+from fairlead.resolve import destination_rules
 from fairlead.resolve.dialect import Dialect
 from fairlead.resolve.dialects import DIALECTS
+from fairlead.resolve.governance import connections
 from fairlead.resolve.scope import Labels, Proxy, Role, Selection, Selector
 from fairlead.resolve.sidecar.selection import sidecar_selection, sidecars_implied
 from fairlead.world import ObjectName, World
@@ -59,7 +60,7 @@ def _gateway_selection(world: World, namespace: str, labels: Labels, config: str
     asked_for = {label for dialect in DIALECTS for label in labels if dialect.labels(world).get(label) is not None}
     # Labels that a Gateway selects by are known: a limit for its proxies, as most are, makes no other selection.
     known = frozenset[tuple[str, str]]().union(*(selector.labels for selector in selectors))
-    asked_for |= limits.labels_asked_for(world, namespace, labels - known)
+    asked_for |= connections.labels_asked_for(world, namespace, labels - known)
     return Selection(
         role=Role.GATEWAY,
         namespace=namespace,

@@ -8,12 +8,14 @@ from typing import Any
 
 from fairlead.derive import Collection, derived, derived_index, derived_map
 from fairlead.intent import VirtualHost
-from fairlead.models.asm import Traffic
+from fairlead.models.asm.governing import Traffic
 from fairlead.problems import ObjectKey
-from fairlead.resolve import limits, mesh
+from fairlead.resolve import mesh
 from fairlead.resolve.dialect import Dialect, Server, VirtualHostKey, route_table
 from fairlead.resolve.dialects import DIALECTS
-from fairlead.resolve.limits import Target
+from fairlead.resolve.governance import rules
+from fairlead.resolve.governance.routes import governed
+from fairlead.resolve.governance.rules import Target
 from fairlead.resolve.listeners import served_servers
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
@@ -106,12 +108,12 @@ def virtual_hosts(world: World, selection: Selection, key: VirtualHostKey) -> Ou
     if not origin and name == _EVERY_HOST:
         name = "blackhole"
         origin = _origin_of(_servers_by_table(world, selection).get(key.route_table) or ())
-    target = Target(Traffic.GATEWAY, limits.names_of(world, key.domain, origin), frozenset((port,)))
+    target = Target(Traffic.GATEWAY, rules.names_of(world, key.domain, origin), frozenset((port,)))
     host = VirtualHost(
         name=f"{name}:{port}",
         # Envoy wants IPv6 addresses in brackets.
         domains=(f"[{key.domain}]" if ":" in key.domain else key.domain,),
-        routes=limits.limited(world, selection, target, routes),
+        routes=governed(world, selection, target, routes),
         origin=origin,
         require_tls=require_tls,
         attempt_count=mesh.attempt_count(world, selection.config),

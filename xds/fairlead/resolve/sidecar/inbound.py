@@ -18,11 +18,14 @@ from fairlead.intent import (
     VirtualHost,
     WeightedBackend,
 )
-from fairlead.models.asm import Traffic
+from fairlead.models.asm.governing import Traffic
 from fairlead.problems import Problem, error
-from fairlead.resolve import limits, mesh
-from fairlead.resolve.limits import Target
-from fairlead.resolve.listeners import keys_of_limits
+from fairlead.resolve import mesh
+from fairlead.resolve.governance import rules
+from fairlead.resolve.governance.connections import of_connections
+from fairlead.resolve.governance.routes import governed
+from fairlead.resolve.governance.rules import Target
+from fairlead.resolve.listeners import governed_by
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
 from fairlead.resolve.sidecar import ingress
@@ -58,7 +61,7 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         address=port.bind or _ANY_ADDRESS,
         port=port.port,
         filter_chains=(chain,),
-        origin=(port.key, *keys_of_limits(chain)),
+        origin=(port.key, *governed_by(chain)),
         wildcard=not port.bind,
         access_log=mesh.listener_log(world),
     )
@@ -99,8 +102,8 @@ def _chain(world: World, selection: Selection, port: InboundPort) -> FilterChain
     host_name = f"inbound|http|{port.port}"
     workload = () if selection.workload is None else selection.workload.services
     ports = frozenset((port.port, port.declared))
-    target = Target(Traffic.SIDECAR_INBOUND, limits.names_of(world, host_name, workload), ports)
-    host = VirtualHost(host_name, ("*",), limits.limited(world, selection, target, (route,)), origin)
+    target = Target(Traffic.SIDECAR_INBOUND, rules.names_of(world, host_name, workload), ports)
+    host = VirtualHost(host_name, ("*",), governed(world, selection, target, (route,)), origin)
     http = HttpConnections(
         route_table=name,
         stat_prefix=f"inbound_{_name(port)}",
@@ -108,6 +111,6 @@ def _chain(world: World, selection: Selection, port: InboundPort) -> FilterChain
         inline=host,
         options=mesh.sidecar_http_options(world),
         access_log=mesh.access_log(world),
-        limits=limits.of_connections(world, selection, Traffic.SIDECAR_INBOUND, ports),
+        governance=of_connections(world, selection, Traffic.SIDECAR_INBOUND, ports),
     )
     return FilterChain(name, (), port.tls, http, origin)

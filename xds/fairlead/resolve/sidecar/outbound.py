@@ -9,12 +9,13 @@ from dataclasses import replace
 
 from fairlead.derive import derived
 from fairlead.intent import FilterChain, HttpConnections, Listener, TcpConnections, WeightedBackend
-from fairlead.models.asm import Traffic
+from fairlead.models.asm.governing import Traffic
 from fairlead.problems import ObjectKey, Problem, warning
-from fairlead.resolve import limits, mesh, services
+from fairlead.resolve import mesh, services
+from fairlead.resolve.governance.connections import of_connections
 from fairlead.resolve.istio.connections import connections_to, route_of_all, routes_by_name
 from fairlead.resolve.istio.source import MESH_GATEWAY, Place, Source
-from fairlead.resolve.listeners import keys_of_limits, with_names_of_their_own
+from fairlead.resolve.listeners import governed_by, with_names_of_their_own
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
 from fairlead.resolve.sidecar import exposures, scopes, unknown_hosts, virtual_services
@@ -63,7 +64,7 @@ def listener(world: World, selection: Selection, name: str) -> Outcome[Listener 
         address=address.bind.removeprefix(_UNIX) or APPLICATION_ADDRESS,
         port=address.port,
         filter_chains=tuple(chains),
-        origin=_keys(key for chain in chains for key in (*chain.origin, *keys_of_limits(chain))),
+        origin=_keys(key for chain in chains for key in (*chain.origin, *governed_by(chain))),
         wildcard=not address.bind,
         access_log=mesh.listener_log(world),
     )
@@ -119,7 +120,7 @@ def _http_chain(world: World, selection: Selection, address: Address) -> FilterC
             dns_refresh_rate=unknown_hosts.refresh_rate(world, selection, table),
             options=mesh.sidecar_http_options(world),
             access_log=mesh.access_log(world),
-            limits=limits.of_connections(world, selection, Traffic.SIDECAR_OUTBOUND, ports),
+            governance=of_connections(world, selection, Traffic.SIDECAR_OUTBOUND, ports),
         ),
         origin=origin,
     )

@@ -1,7 +1,8 @@
 """From a sidecar to its selection, and from the objects to the sidecars that they must be meant for."""
 
 from fairlead.derive import derived
-from fairlead.resolve import destination_rules, limits
+from fairlead.resolve import destination_rules
+from fairlead.resolve.governance import connections
 from fairlead.resolve.istio import virtual_services as istio
 from fairlead.resolve.scope import Labels, Proxy, Role, Selection, Workload
 from fairlead.resolve.sidecar import ingress, scopes, unknown_hosts
@@ -24,7 +25,7 @@ def sidecar_selection(world: World, proxy: Proxy) -> Selection:
     return Selection(
         Role.SIDECAR,
         proxy.namespace,
-        labels=_asked_for(world, proxy.labels) | limits.labels_asked_for(world, proxy.namespace, proxy.labels),
+        labels=_asked_for(world, proxy.labels) | connections.labels_asked_for(world, proxy.namespace, proxy.labels),
         caller_labels=destination_rules.labels_asked_for(world, proxy.namespace, proxy.labels),
         sidecar=scopes.governing(world, proxy.namespace, proxy.labels),
         http_proxy_port=proxy.http_proxy_port,

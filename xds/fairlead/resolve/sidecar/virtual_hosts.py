@@ -14,17 +14,19 @@ from fairlead.intent import (
     Route,
     VirtualHost,
 )
-from fairlead.models.asm import Traffic
+from fairlead.models.asm.governing import Traffic
 from fairlead.models.core import Service
 from fairlead.models.istio.service_entry import ServiceEntry
 from fairlead.problems import ObjectKey
-from fairlead.resolve import clusters, limits, mesh, services
+from fairlead.resolve import clusters, mesh, services
 from fairlead.resolve.dialect import VirtualHostKey
+from fairlead.resolve.governance import rules
+from fairlead.resolve.governance.routes import governed
+from fairlead.resolve.governance.rules import Target
 from fairlead.resolve.hosts import is_wildcard
 from fairlead.resolve.istio import policies
 from fairlead.resolve.istio.http_routes import http_routes
 from fairlead.resolve.istio.source import MESH_GATEWAY, Place
-from fairlead.resolve.limits import Target
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
 from fairlead.resolve.sidecar import exposures, scopes, unknown_hosts, virtual_services
@@ -61,8 +63,8 @@ def _of_service(world: World, selection: Selection, exposure: Exposure) -> Outco
         outcome = http_routes(world, name, place)
         routes, problems = outcome.value, (*problems, *outcome.problems)
         origin = (virtual_service.key, *origin)
-    target = Target(Traffic.SIDECAR_OUTBOUND, limits.names_of(world, host, origin), frozenset((port,)))
-    routes = limits.limited(world, selection, target, routes)
+    target = Target(Traffic.SIDECAR_OUTBOUND, rules.names_of(world, host, origin), frozenset((port,)))
+    routes = governed(world, selection, target, routes)
     if exposure.http_proxy:
         tunnel = replace(_default_route(world, selection, exposure, origin), name="connect", match=Match(connect=True))
         # Bytes that are not HTTP can only come in a tunnel.

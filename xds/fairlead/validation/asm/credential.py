@@ -1,13 +1,10 @@
-"""Rules for kinds of Alibaba Cloud Service Mesh."""
+"""Rules for ASMCredentials."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
-from fairlead.models.asm import ASMCredential, ASMLocalRateLimiter, CredentialType
-from fairlead.models.base import KubernetesObject
+from fairlead.models.asm.credential import ASMCredential, CredentialType
 from fairlead.problems import Problem, error
 from fairlead.validation import certificates
-from fairlead.validation.local_rate_limiter import local_rate_limiter
 
 
 def credential(obj: ASMCredential) -> Iterator[Problem]:
@@ -24,10 +21,3 @@ def credential(obj: ASMCredential) -> Iterator[Problem]:
     if spec.ca_cert:
         bundle = {"caCert": bytes(spec.ca_cert)}
         yield from certificates.faults_of_trust_bundle(bundle, obj.key, ("spec",), ("caCert",))
-
-
-RULES: dict[type[KubernetesObject], Callable[[Any], Iterable[Problem]]] = {
-    ASMCredential: credential,
-    ASMLocalRateLimiter: local_rate_limiter,
-}
-"""The rules of each kind."""

@@ -1,9 +1,25 @@
-"""Limits of requests, which each proxy counts for itself."""
+"""What becomes of requests beside their routes: limits that each proxy counts for itself."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fairlead.intent.base import Nanoseconds, Origin
 from fairlead.intent.matching import ValueMatch
+from fairlead.problems import ObjectKey
+
+
+class RuleName(NamedTuple):
+    """Which part of which object says so."""
+
+    key: ObjectKey
+    number: int
+    """In the object's `configs`."""
+
+    def __str__(self) -> str:
+        return f"{self.key.namespace}/{self.key.name}/{self.number}"
+
+
+# --- Limits -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +62,9 @@ class Rejection:
 class RequestLimit:
     """A limit that routes share: what all of them take comes from one bucket."""
 
-    name: str
+    name: RuleName
     """What routes call it by; unique."""
     bucket: TokenBucket
-    origin: Origin
     only: Requests = Requests()
     """Other requests are not limited."""
     overrides: tuple[LimitOverride, ...] = ()
@@ -63,7 +78,21 @@ class RequestLimit:
 class RouteLimit:
     """That a route is limited."""
 
-    limit: str
-    """Name of the RequestLimit, which the connections of the route's table know."""
+    name: RuleName
+    """Of the RequestLimit, which the connections of the route's table know."""
     body: str = ""
     """Of the answer to requests above the limit; empty for Envoy's own."""
+
+
+# --- All of them ------------------------------------------------------------------------------------------------------
+
+RoutePolicy = RouteLimit
+"""What becomes of the requests of a route; each has a `name`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """What connections have to know of the policies of their routes."""
+
+    limits: tuple[RequestLimit, ...] = ()
+    origin: Origin = ()

@@ -1,0 +1,1 @@
+"""Kinds of Alibaba Cloud Service Mesh (ASM)."""

@@ -1,0 +1,43 @@
+"""Rules that no route of the proxies that they are for has."""
+
+from fairlead.derive import derived
+from fairlead.models.asm.governing import Traffic
+from fairlead.problems import Problem, Related, warning
+from fairlead.resolve.governance import rules
+from fairlead.resolve.governance.kinds import KINDS
+from fairlead.resolve.governance.rules import Rule
+from fairlead.resolve.scope import Role, Selection
+from fairlead.world import World
+
+
+@derived
+def to_be_used(world: World, selection: Selection) -> frozenset[Rule]:
+    """The rules for proxies of a selection, except those that each workload has for itself."""
+    traffic = Traffic.GATEWAY if selection.role is Role.GATEWAY else Traffic.SIDECAR_OUTBOUND
+    return frozenset(rule for kind in KINDS for rule in rules.of_selection(world, kind, selection, traffic))
+
+
+def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:
+    """Why no route of the proxies of a selection has the rule."""
+    proxies = f"{selection.role.value}s in namespace {selection.namespace}"
+    kind = next(kind for kind in KINDS if kind.model.kind == rule.key.kind)
+    for other in rules.of_selection(world, kind, selection, rule.traffic):
+        same = (other.host, other.port, other.route) == (rule.host, rule.port, rule.route)
+        if same and other.age < rule.age:
+            return warning(
+                "limit-without-effect",
+                f"at {proxies} {other.key} is about the same requests, and is older or comes first by its name",
+                key=rule.key,
+                path=rule.path,
+                hint="join the two, or name other requests",
+                related=(Related("this one has effect", other.key, other.path),),
+            )
+    port = f" for port {rule.port}" if rule.port else ""
+    route = f" with a route named {rule.route}" if rule.route else ""
+    return warning(
+        "limit-without-effect",
+        f"{proxies} have no virtual host {rule.host}{port}{route}, so that it has no effect",
+        key=rule.key,
+        path=rule.path,
+        hint="the port is the one that the Gateway's server, or the service, declares" if rule.port else "",
+    )

@@ -1,0 +1,30 @@
+"""What routes say of the rules that are about their requests."""
+
+from dataclasses import replace
+
+from fairlead.intent import Route
+from fairlead.resolve.governance import rules
+from fairlead.resolve.governance.kinds import KINDS
+from fairlead.resolve.governance.rules import Rule, Target
+from fairlead.resolve.scope import Selection
+from fairlead.world import World
+
+
+def governed(world: World, selection: Selection, target: Target, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    """The routes of a virtual host with their policies, of each kind one at most.
+
+    A rule for a route goes before one for the whole virtual host, one with a name before one for any, and the older of
+    two for the same before the other.
+    """
+    for kind in KINDS:
+        if found := rules.chosen(world, kind, selection, target):
+            routes = tuple(_governed(route, found) for route in routes)
+    return routes
+
+
+def _governed(route: Route, found: list[Rule]) -> Route:
+    for rule in sorted(found, key=lambda rule: not rule.route):
+        # A route with several matches is several routes, called NAME.NAME-OF-MATCH.
+        if not rule.route or route.name == rule.route or route.name.startswith(f"{rule.route}."):
+            return replace(route, policies=(*route.policies, rule.policy.for_route))
+    return route

@@ -1,0 +1,17 @@
+"""Rules for kinds of Alibaba Cloud Service Mesh."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fairlead.models.asm.credential import ASMCredential
+from fairlead.models.asm.local_rate_limiter import ASMLocalRateLimiter
+from fairlead.models.base import KubernetesObject
+from fairlead.problems import Problem
+from fairlead.validation.asm.credential import credential
+from fairlead.validation.asm.local_rate_limiter import local_rate_limiter
+
+RULES: dict[type[KubernetesObject], Callable[[Any], Iterable[Problem]]] = {
+    ASMCredential: credential,
+    ASMLocalRateLimiter: local_rate_limiter,
+}
+"""The rules of each kind."""

@@ -1,0 +1,107 @@
+"""Rules for what kinds of ASM have in common: which requests, of which proxies, they are about."""
+
+from collections.abc import Collection, Iterator
+
+from fairlead.models.asm.governing import (
+    Governed,
+    GoverningSpec,
+    HeaderMatcher,
+    QueryParameterMatcher,
+    RequestMatcher,
+    TargetKind,
+    Traffic,
+)
+from fairlead.problems import FieldPath, Problem, error
+from fairlead.validation import common
+
+_HEADER_MATCHES = (
+    "regex_match",
+    "exact_match",
+    "prefix_match",
+    "suffix_match",
+    "present_match",
+    "is_exact_match_empty",
+)
+_QUERY_MATCHES = ("exact_match", "prefix_match", "suffix_match", "regex_match", "contains_match", "present_match")
+
+
+def proxies(spec: GoverningSpec, configs: Collection[Governed], verb: str) -> Iterator[Problem]:
+    """What is wrong with the choice of proxies; `verb` says what is done to their requests, such as `limited`."""
+    if not configs:
+        yield error("missing-field", f"configs is missing, so that nothing is {verb}", path=("spec", "configs"))
+    if spec.apply_to_traffic is Traffic.WAYPOINT:
+        yield error(
+            "unsupported-value",
+            f"requests to waypoints cannot be {verb} yet",
+            path=("spec", "applyToTraffic"),
+            hint="name the sidecars of the service (sidecar_inbound), or the gateway",
+        )
+    for config in configs:
+        if config.workload_selector is None and spec.workload_selector is None:
+            hint = "write workloadSelector below spec, with the labels of the proxies"
+            yield error("missing-field", "workloadSelector is missing", path=("spec", "workloadSelector"), hint=hint)
+        is_gateway = spec.is_gateway if config.is_gateway is None else config.is_gateway
+        if is_gateway and spec.apply_to_traffic not in (None, Traffic.GATEWAY):
+            yield error(
+                "conflicting-fields",
+                "isGateway and applyToTraffic name different proxies",
+                path=("spec", "applyToTraffic"),
+                hint="leave one of them out",
+            )
+
+
+def requests(config: Governed, path: FieldPath) -> Iterator[Problem]:
+    """What is wrong with the choice of requests."""
+    if config.match is None and not config.target_services:
+        hint = 'for all requests, write match: {vhost: {name: "*"}}'
+        yield error("missing-field", "neither match nor target_services is there", path=(*path, "match"), hint=hint)
+    if config.match is not None and config.target_services:
+        message = "only one of match, target_services can be set"
+        yield error("conflicting-fields", message, path=(*path, "target_services"))
+    if config.match is not None:
+        vhost, where = config.match.vhost, (*path, "match", "vhost")
+        if not vhost.name:
+            yield error("invalid-host", "the name of the virtual host is empty", path=(*where, "name"))
+        if vhost.port:
+            yield from common.port(vhost.port, (*where, "port"))
+        for index, header in enumerate(vhost.route.header_match):
+            yield from _header_match(header, (*where, "route", "header_match", index))
+    for index, target in enumerate(config.target_services):
+        where = (*path, "target_services", index)
+        if target.port:
+            yield from common.port(target.port, (*where, "port"))
+        if target.section_name and target.kind is not TargetKind.VIRTUAL_SERVICE:
+            message = f"a {target.kind.value} has no routes with names"
+            yield error("conflicting-fields", message, path=(*where, "section_name"), hint="name a VirtualService")
+
+
+def request_match(match: RequestMatcher, path: FieldPath) -> Iterator[Problem]:
+    """What is wrong with the conditions of requests."""
+    if match.remote_address is not None:
+        message = "requests cannot be told apart by their remote_address yet; the object is not served"
+        yield error("unsupported-field", message, path=(*path, "remote_address"), hint="match a header instead")
+    elif not match.header_match and not match.query_match:
+        message = "request_match has no condition, so that nothing would be left for the limit itself"
+        yield error("missing-field", message, path=path, hint="write header_match or query_match")
+    for index, header in enumerate(match.header_match):
+        yield from _header_match(header, (*path, "header_match", index))
+    for index, parameter in enumerate(match.query_match):
+        yield from _query_match(parameter, (*path, "query_match", index))
+
+
+def _header_match(match: HeaderMatcher, path: FieldPath) -> Iterator[Problem]:
+    yield from common.header_name(match.name.removeprefix(":"), (*path, "name"))
+    yield from common.exactly_one(match, _HEADER_MATCHES, path)
+    if match.regex_match is not None:
+        yield from common.regex(match.regex_match, (*path, "regex_match"))
+
+
+def _query_match(match: QueryParameterMatcher, path: FieldPath) -> Iterator[Problem]:
+    if not match.name:
+        yield error("missing-field", "the name is empty", path=(*path, "name"))
+    yield from common.exactly_one(match, _QUERY_MATCHES, path)
+    if match.present_match is False:
+        message = "a query parameter cannot be asked to be absent"
+        yield error("unsupported-value", message, path=(*path, "present_match"), hint="match the others instead")
+    if match.regex_match is not None:
+        yield from common.regex(match.regex_match, (*path, "regex_match"))
