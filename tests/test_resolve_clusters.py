@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from fairlead.intent import (
+    RUNTIME,
     Backend,
     Cluster,
     ConnectionPool,
@@ -36,6 +37,18 @@ def test_what_is_unknown_has_no_cluster(backend: Backend) -> None:
     outcome = clusters.cluster(world(service(), rule(subsets=[{"name": "v1"}])), Viewer("default"), backend)
     assert outcome.value is None
     assert not outcome.problems, "whoever refers to it tells"
+
+
+@pytest.mark.parametrize(
+    ("host", "discovery"),
+    [("192.0.2.1", Discovery.LISTED), ("2001:db8::1", Discovery.LISTED), ("localhost", Discovery.STRICT_DNS)],
+)
+def test_our_own_services_are_where_the_world_says(host: str, discovery: Discovery) -> None:
+    for locality in (Locality(), Locality("r", "z", "s")):
+        cluster = clusters.placed(World(runtime=Endpoint(host, 7)), Viewer("default"), locality, RUNTIME)
+        assert cluster is not None
+        assert (cluster.discovery, cluster.protocol) == (discovery, UpstreamProtocol.HTTP2)
+        assert [group.endpoints for group in cluster.localities] == [(Endpoint(host, 7),)]
 
 
 def test_a_service_without_rules_has_the_defaults() -> None:

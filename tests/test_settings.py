@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from fairlead.errors import SettingsError
-from fairlead.server.settings import Address, Settings, parse_address
+from fairlead.intent import Endpoint
+from fairlead.server.settings import Address, Settings, parse_address, parse_advertised
 
 FILE = Path("file.pem")
 
@@ -50,6 +51,53 @@ def test_defaults_are_reachable_from_this_host_only() -> None:
     settings.check()
     assert settings.xds_address.is_loopback
     assert settings.admin_address.is_loopback
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("fairlead.example.com:18002", ("fairlead.example.com", 18002)),
+        ("fairlead-0:1", ("fairlead-0", 1)),
+        ("192.0.2.1:65535", ("192.0.2.1", 65535)),
+        ("[2001:db8::1]:80", ("2001:db8::1", 80)),
+    ],
+)
+def test_where_proxies_are_sent(text: str, address: tuple[str, int]) -> None:
+    assert parse_advertised(text, "--x") == Address(*address)
+    settings = Settings(paths=(), runtime_address=Address("0.0.0.0", 1), runtime_advertised_address=Address(*address))
+    settings.check()
+    assert settings.runtime_endpoint == Endpoint(*address)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "host",
+        "host:",
+        "host:0",
+        "host:65536",
+        "127.0.0.1:0",
+        "0.0.0.0:80",
+        "256.0.0.1:80",
+        "[::]:80",
+        "a b:1",
+        "-a:1",
+        "a.:1",
+    ],
+)
+def test_where_no_proxy_can_be_sent(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"--x is .*; write HOST:PORT"):
+        parse_advertised(text, "--x")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [(Address("127.0.0.1", 0), "needs a port"), (Address("::", 80), "give --runtime-advertised-address HOST:PORT")],
+)
+def test_runtime_addresses_of_which_proxies_cannot_be_told(address: Address, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Settings(paths=(), runtime_address=address).check()
 
 
 OFF_HOST = {"xds_address": Address("0.0.0.0", 18000)}

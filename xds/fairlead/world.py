@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 from fairlead.derive import Graph, Input
-from fairlead.intent import Backend
+from fairlead.intent import Backend, Endpoint
 from fairlead.models.base import KubernetesObject
 from fairlead.models.core import ConfigMap, Namespace
 from fairlead.models.istio.mesh_config import CONFIG_MAP_NAME, CONFIG_MAP_NAMESPACE
@@ -37,6 +37,9 @@ class Retained(NamedTuple):
     credentials: frozenset[str]
     """Names, as in `credentialName`."""
 
+
+DEFAULT_RUNTIME = Endpoint("127.0.0.1", 18002)
+"""Where proxies reach the services that they call while they serve requests, if nobody says otherwise."""
 
 MESH_CONFIG = ObjectName(CONFIG_MAP_NAMESPACE, CONFIG_MAP_NAME)
 """The ConfigMap that holds the MeshConfig."""
@@ -70,10 +73,14 @@ def _holds(asked: LabelSelectorRequirement, labels: Mapping[str, str]) -> bool:
 class World:
     """All accepted objects. Derived functions take it as their first argument."""
 
-    def __init__(self, *, strict_secret_names: bool = False) -> None:
-        """`strict_secret_names`: Secrets whose names ASM reserves are not served."""
+    def __init__(self, *, strict_secret_names: bool = False, runtime: Endpoint = DEFAULT_RUNTIME) -> None:
+        """`strict_secret_names`: Secrets whose names ASM reserves are not served.
+
+        `runtime` is where proxies reach our services that they call while they serve requests.
+        """
         self.graph = Graph()
         self.strict_secret_names = strict_secret_names
+        self.runtime = runtime
         self.retained: Input[Hashable, Retained] = Input(self.graph)
         """Selection -> what its proxies need for what they keep of an earlier state; nothing without proxies."""
         self._inputs: dict[type[KubernetesObject], Input[ObjectName, KubernetesObject]] = {}

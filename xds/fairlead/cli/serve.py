@@ -10,7 +10,7 @@ import xxhash
 from fairlead.cli.output import fail
 from fairlead.errors import FairleadError
 from fairlead.server.run import run
-from fairlead.server.settings import Settings, parse_address
+from fairlead.server.settings import Settings, parse_address, parse_advertised
 from fairlead.server.telemetry import LogFormat, LogLevel
 from fairlead.sources.files.source import FilesSource
 
@@ -37,6 +37,21 @@ def serve(
     admin_address: Annotated[
         str, typer.Option(help="IP:PORT of health, readiness, status, metrics.", envvar="FAIRLEAD_ADMIN_ADDRESS")
     ] = "127.0.0.1:18001",
+    runtime_address: Annotated[
+        str,
+        typer.Option(
+            help="IP:PORT of the services that proxies call while they serve requests, such as the rate limit service. "
+            "They are started when an object needs them.",
+            envvar="FAIRLEAD_RUNTIME_ADDRESS",
+        ),
+    ] = "127.0.0.1:18002",
+    runtime_advertised_address: Annotated[
+        str,
+        typer.Option(
+            help="HOST:PORT at which proxies reach these services. Default: --runtime-address.",
+            envvar="FAIRLEAD_RUNTIME_ADVERTISED_ADDRESS",
+        ),
+    ] = "",
     reuse_port: Annotated[
         bool,
         typer.Option(
@@ -112,6 +127,10 @@ def serve(
             reuse_port=reuse_port,
             xds_socket=xds_socket,
             admin_address=parse_address(admin_address, "--admin-address"),
+            runtime_address=parse_address(runtime_address, "--runtime-address"),
+            runtime_advertised_address=parse_advertised(runtime_advertised_address, "--runtime-advertised-address")
+            if runtime_advertised_address
+            else None,
             tls_certificate=tls_cert,
             tls_key=tls_key,
             client_authorities=client_ca,

@@ -7,7 +7,7 @@ at fault carries `origin`, the objects that it comes from. All types are immutab
 Durations are whole nanoseconds, fractions whole parts per million.
 """
 
-from fairlead.intent.backends import ANY_HOST, Backend
+from fairlead.intent.backends import ANY_HOST, RUNTIME, Backend
 from fairlead.intent.base import Nanoseconds, Origin, PartsPerMillion
 from fairlead.intent.credentials import (
     AuthoritiesCredential,
@@ -84,6 +84,7 @@ from fairlead.intent.upstream import (
 
 __all__ = [
     "ANY_HOST",
+    "RUNTIME",
     "AccessLog",
     "Action",
     "AuthoritiesCredential",

@@ -16,3 +16,6 @@ class Backend(NamedTuple):
 
 ANY_HOST = Backend("*", 0)
 """Whatever host a request is for: the proxy resolves its name, and the port is the one that the request names."""
+
+RUNTIME = Backend("fairlead-runtime", 0)
+"""Our own services that proxies call while they serve requests."""

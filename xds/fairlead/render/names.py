@@ -1,6 +1,6 @@
 """Names that more than one resource uses. Those of clusters are Istio's: people search config dumps for them."""
 
-from fairlead.intent import ANY_HOST, Backend
+from fairlead.intent import ANY_HOST, RUNTIME, Backend
 
 UNRESOLVED_CLUSTER = "UnknownService"
 """No cluster has this name: what is sent to it is answered at once."""
@@ -22,10 +22,13 @@ LISTENER_LOG = "listener_envoy_accesslog"
 def cluster_name(backend: Backend) -> str:
     """Name of the cluster, and of the endpoint assignment, of a backend: `outbound|port|subset|host`.
 
-    That of the application beside a sidecar is `inbound|port||`, that of any host `PassthroughCluster`.
+    That of the application beside a sidecar is `inbound|port||`, that of any host `PassthroughCluster`,
+    that of our own services `fairlead-runtime`.
     """
     if backend == ANY_HOST:
         return PASSTHROUGH_CLUSTER
+    if backend == RUNTIME:
+        return backend.host
     if not backend.host:
         return f"inbound|{backend.port}||"
     return f"outbound|{backend.port}|{backend.subset}|{backend.host}"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fairlead.derive import derived
 from fairlead.intent import (
     ANY_HOST,
+    RUNTIME,
     Backend,
     Cluster,
     ConnectionPool,
@@ -74,6 +75,8 @@ def cluster(world: World, viewer: Viewer, backend: Backend) -> Outcome[Cluster |
         return _of_application(world, backend)
     if backend == ANY_HOST:
         return Outcome(_of_any_host(world))
+    if backend == RUNTIME:
+        return Outcome(_of_runtime(world))
     view = services.find(world, viewer.namespace, backend.host)
     port = None if view is None else view.port(backend.port)
     if view is None or port is None or destination_rules.subset_labels(world, viewer, backend) is None:
@@ -151,11 +154,25 @@ def _of_any_host(world: World) -> Cluster:
     )
 
 
+def _of_runtime(world: World) -> Cluster:
+    """How our own services are called."""
+    resolves = not endpoints.is_ip_address(world.runtime.address)
+    return Cluster(
+        backend=RUNTIME,
+        discovery=Discovery.STRICT_DNS if resolves else Discovery.LISTED,
+        protocol=UpstreamProtocol.HTTP2,
+        origin=(),
+        localities=(LocalityEndpoints(endpoints=(world.runtime,)),),
+        # Requests wait for the services' answers, so what does not answer has to be found out soon.
+        connection_pool=ConnectionPool(connect_timeout=1_000_000_000, pings=Pings(5_000_000_000, 3_000_000_000)),
+    )
+
+
 @derived
 def placed(world: World, viewer: Viewer, locality: Locality, backend: Backend) -> Cluster | None:
     """A cluster as proxies of a locality have it: of names that they resolve themselves, they prefer those nearby."""
     found = cluster(world, viewer, backend).value
-    if found is None or not found.localities or found.discovery is Discovery.LISTED:
+    if found is None or not found.localities or found.discovery is Discovery.LISTED or backend == RUNTIME:
         return found
     rules = endpoints.locality_rules(world, viewer, backend)
     arranged = localities.arrange(endpoints.members(world, viewer, backend).members, locality, rules)

@@ -374,7 +374,7 @@ def _add_workload(
         address, number = address.removeprefix("unix://"), 0
     elif not address:
         fault = "without an address"
-    elif not by_name and not _is_ip_address(address):
+    elif not by_name and not is_ip_address(address):
         fault = f"the host name {address}, which needs resolution DNS"
     if fault:
         message = f"the endpoint is left out: it is {fault}"
@@ -384,7 +384,8 @@ def _add_workload(
     gathering.add(key, Endpoint(address, number, workload.weight or 1), labels, place)
 
 
-def _is_ip_address(text: str) -> bool:
+def is_ip_address(text: str) -> bool:
+    """Whether it is an address, not a name."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import structlog
 
 from fairlead.errors import SourceError
+from fairlead.intent import Endpoint
 from fairlead.problems import FieldPath, ObjectKey, Position, Problem
 from fairlead.resolve.scope import Proxy
 from fairlead.server.convergence import Convergence
@@ -25,7 +26,7 @@ from fairlead.server.groups import Group, GroupKey, Groups, Subscriber
 from fairlead.server.memory import give_back
 from fairlead.server.problems import ProblemCounts, Problems
 from fairlead.sources.base import Source, Update
-from fairlead.world import World
+from fairlead.world import DEFAULT_RUNTIME, World
 
 _RETURN_WITHIN = 60.0
 """Seconds for which what proxies had is kept up to date after the last of them has left: when a connection is lost,
@@ -43,8 +44,11 @@ log = structlog.get_logger()
 class Hub:
     """The world, the groups of proxies, and the loop that keeps them in step."""
 
-    def __init__(self, source: Source, *, strict_secret_names: bool = False) -> None:
-        self.world = World(strict_secret_names=strict_secret_names)
+    def __init__(
+        self, source: Source, *, strict_secret_names: bool = False, runtime: Endpoint = DEFAULT_RUNTIME
+    ) -> None:
+        """`runtime` is where proxies reach the services that they call while they serve requests."""
+        self.world = World(strict_secret_names=strict_secret_names, runtime=runtime)
         self.world.graph.on_failure = self._report_failure
         self.ready = asyncio.Event()
         """Set when all objects have been read and translated once; before that nothing may be answered."""

@@ -46,7 +46,7 @@ def run(settings: Settings, source: Source) -> None:
 
 
 async def _serve(settings: Settings, source: Source) -> None:
-    hub = Hub(source, strict_secret_names=settings.strict_secret_names)
+    hub = Hub(source, strict_secret_names=settings.strict_secret_names, runtime=settings.runtime_endpoint)
     xds = XdsServer(hub, settings)
     stop = _stop_on_signals()
     watchdog = _watchdog()

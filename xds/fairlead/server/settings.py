@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fairlead.errors import SettingsError
+from fairlead.intent import Endpoint
 from fairlead.server.identity import TRUST_DOMAIN
 from fairlead.server.telemetry import LogFormat, LogLevel
+from fairlead.world import DEFAULT_RUNTIME
 
 _LONGEST_DRAIN = 3600.0
+_LABEL = r"[a-zA-Z0-9]([-\w]{0,61}[a-zA-Z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?![0-9]+$){_LABEL}", re.ASCII)
+"""Addresses end in a number, names do not."""
 
 
 class Address(NamedTuple):
-    """Where a server listens on TCP."""
+    """Where a server listens on TCP, or where others find it."""
 
     host: str
     port: int
@@ -23,6 +28,11 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         """`host:port`, as it is dialled."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_wildcard(self) -> bool:
+        """It stands for all addresses of the host."""
+        return self.host in {"0.0.0.0", "::"}
 
     @property
     def is_loopback(self) -> bool:
@@ -44,6 +54,19 @@ def parse_address(text: str, option: str) -> Address:
     raise SettingsError(f"{option} is {text!r}; write IP:PORT, for example 127.0.0.1:18000")
 
 
+def parse_advertised(text: str, option: str) -> Address:
+    """`HOST:PORT` with an IP address or a host name; raises `SettingsError` that names the option."""
+    host, _, port = text.rpartition(":")
+    try:
+        # Of a name, the port alone is judged.
+        found = parse_address(f"127.0.0.1:{port}" if _HOST_NAME.fullmatch(host) else text, option)
+    except SettingsError:
+        found = Address("", 0)
+    if not found.port or found.is_wildcard:
+        raise SettingsError(f"{option} is {text!r}; write HOST:PORT, for example fairlead.example.com:18002")
+    return Address(host.strip("[]"), found.port)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How a server runs. Times are in seconds."""
@@ -56,6 +79,10 @@ class Settings:
     xds_socket: Path | None = None
     """A unix socket on which xDS is served too."""
     admin_address: Address = Address("127.0.0.1", 18001)
+    runtime_address: Address = Address(DEFAULT_RUNTIME.address, DEFAULT_RUNTIME.port)
+    """Where the services listen that proxies call while they serve requests."""
+    runtime_advertised_address: Address | None = None
+    """Where proxies reach them, if not there."""
     tls_certificate: Path | None = None
     """PEM file; set: xDS on TCP is served over TLS."""
     tls_key: Path | None = None
@@ -79,6 +106,11 @@ class Settings:
     log_format: LogFormat = LogFormat.TEXT
     log_level: LogLevel = LogLevel.INFO
 
+    @property
+    def runtime_endpoint(self) -> Endpoint:
+        """Where proxies reach our services that they call while they serve requests."""
+        return Endpoint(*(self.runtime_advertised_address or self.runtime_address))
+
     def check(self) -> None:
         """Raises `SettingsError` when the settings contradict each other or would give secrets away."""
         if (self.tls_certificate is None) is not (self.tls_key is None):
@@ -94,10 +126,21 @@ class Settings:
             raise SettingsError("--trust-domain needs --client-ca: without it, no client shows a certificate")
         if not self.xds_address.is_loopback:
             self._check_reachable_from_elsewhere()
+        self._check_runtime()
         if not self.deletion_grace >= 0:
             raise SettingsError(f"--deletion-grace is {self.deletion_grace:g}; give 0 or more seconds")
         if not 0 <= self.drain_seconds <= _LONGEST_DRAIN:
             raise SettingsError(f"--drain-seconds is {self.drain_seconds:g}; give 0 to {_LONGEST_DRAIN:g} seconds")
+
+    def _check_runtime(self) -> None:
+        address = self.runtime_address
+        if not address.port:
+            raise SettingsError("--runtime-address needs a port: proxies are told it before anything listens there")
+        if address.is_wildcard and self.runtime_advertised_address is None:
+            raise SettingsError(
+                f"--runtime-address {address} tells proxies nowhere to go; give --runtime-advertised-address "
+                "HOST:PORT, at which they reach this host"
+            )
 
     def _check_reachable_from_elsewhere(self) -> None:
         if self.tls_certificate is None and not self.allow_plaintext_secrets_off_host:

@@ -12,6 +12,7 @@ from fairlead.intent import FilterChain, HttpConnections, Listener, TcpConnectio
 from fairlead.models.asm.governing import Traffic
 from fairlead.problems import ObjectKey, Problem, warning
 from fairlead.resolve import mesh, services
+from fairlead.resolve.endpoints import is_ip_address
 from fairlead.resolve.governance.connections import of_connections
 from fairlead.resolve.istio.connections import connections_to, route_of_all, routes_by_name
 from fairlead.resolve.istio.source import MESH_GATEWAY, Place, Source
@@ -20,7 +21,7 @@ from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Selection
 from fairlead.resolve.sidecar import exposures, scopes, unknown_hosts, virtual_services
 from fairlead.resolve.sidecar.exposures import APPLICATION_ADDRESS, Address, Exposure, Kind
-from fairlead.resolve.sidecar.virtual_hosts import domains, is_ip_address
+from fairlead.resolve.sidecar.virtual_hosts import domains
 from fairlead.world import World
 
 _UNIX = "unix://"

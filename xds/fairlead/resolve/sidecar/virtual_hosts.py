@@ -1,6 +1,5 @@
 """Virtual hosts of sidecars: one for each service on each port, and one for all other hosts."""
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -20,6 +19,7 @@ from fairlead.models.istio.service_entry import ServiceEntry
 from fairlead.problems import ObjectKey
 from fairlead.resolve import clusters, mesh, services
 from fairlead.resolve.dialect import VirtualHostKey
+from fairlead.resolve.endpoints import is_ip_address
 from fairlead.resolve.governance import rules
 from fairlead.resolve.governance.routes import governed
 from fairlead.resolve.governance.rules import Target
@@ -156,15 +156,6 @@ def _entries_by_address(_world: World, _name: ObjectName, entry: ServiceEntry) -
 def _usable(addresses: Iterable[str]) -> tuple[str, ...]:
     """The IP addresses among them, each once; not `None`, as headless Services have it, nor blocks of addresses."""
     return tuple(dict.fromkeys(address for address in addresses if is_ip_address(address)))
-
-
-def is_ip_address(text: str) -> bool:
-    """Whether it is an address, not a name."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _bracketed(domain: str) -> str:
