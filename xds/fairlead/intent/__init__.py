@@ -64,6 +64,15 @@ from fairlead.intent.routing import (
     VirtualHost,
 )
 from fairlead.intent.runtime import CountedDescriptor, RateLimitDomain, RuntimeConfiguration
+from fairlead.intent.scheduling import (
+    Concurrency,
+    LabelCondition,
+    LabelConditionKind,
+    Queueing,
+    Quota,
+    SchedulingPolicy,
+    Workload,
+)
 from fairlead.intent.tls import TlsParameters, TlsVersion, Validation
 from fairlead.intent.upstream import (
     Cluster,
@@ -92,6 +101,7 @@ __all__ = [
     "Backend",
     "ClientCertificates",
     "Cluster",
+    "Concurrency",
     "ConnectionPool",
     "Cors",
     "CountedDescriptor",
@@ -116,6 +126,8 @@ __all__ = [
     "HttpOptions",
     "KeyPairCredential",
     "KeyPairFilesCredential",
+    "LabelCondition",
+    "LabelConditionKind",
     "LimitOverride",
     "Listener",
     "LoadBalancer",
@@ -132,6 +144,8 @@ __all__ = [
     "PathRewrite",
     "PathRewriteKind",
     "Pings",
+    "Queueing",
+    "Quota",
     "RateLimitDomain",
     "Redirect",
     "Rejection",
@@ -145,6 +159,7 @@ __all__ = [
     "RouteTable",
     "RuleName",
     "RuntimeConfiguration",
+    "SchedulingPolicy",
     "StringMatch",
     "StringMatchKind",
     "TcpConnections",
@@ -160,4 +175,5 @@ __all__ = [
     "ValueMatch",
     "VirtualHost",
     "WeightedBackend",
+    "Workload",
 ]
