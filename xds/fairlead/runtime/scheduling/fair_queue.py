@@ -1,6 +1,6 @@
-"""A queue in which flows have shares: the next is the request that would be finished first, if all flows were served
-at once, each at its own speed (weighted fair queueing).
+"""A queue in which flows have shares: weighted fair queueing.
 
+The next is the request that would be finished first, if all flows were served at once, each at its own speed.
 Time is virtual here: it goes on by what the requests cost that are let go.
 """
 

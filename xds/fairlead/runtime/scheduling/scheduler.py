@@ -132,7 +132,7 @@ class Way:
         policy = self.policies[number]
         slot = next(self.names)
 
-        def passed(undo: Undo | None, has_slot: bool) -> None:  # noqa: FBT001
+        def passed(undo: Undo | None, has_slot: bool) -> None:
             policy.counts["admitted"] += 1
             if undo is not None:
                 self._undo.append(undo)

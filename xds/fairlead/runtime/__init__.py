@@ -1,0 +1,1 @@
+"""Services that proxies call while they serve requests."""
