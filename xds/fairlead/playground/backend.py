@@ -3,7 +3,7 @@
 ==============================  ==========================================================
 ``/status/NNN``                 answers with that status
 ``/delay/SECONDS``              answers after that time, at most 30 s
-any other path                  answers 200
+any other path                  answers 200, or what `Backend.statuses` says
 ==============================  ==========================================================
 
 Each answer is a JSON object with `backend`, `method`, `path`, `query`, `headers` (lower-case names) and, in the header
@@ -41,6 +41,8 @@ class Backend:
         self.port = port
         self.requests: list[dict[str, Any]] = []
         """What was asked, oldest first: the objects that were answered."""
+        self.statuses: dict[str, int] = {}
+        """What requests for a host are answered with where their path names no status; may be changed at any time."""
         app = Starlette(routes=[Route("/{path:path}", self._answer, methods=_METHODS)])
         config = uvicorn.Config(
             app, host=address, port=port, log_level="error", lifespan="off", server_header=False, **tls
@@ -49,7 +51,7 @@ class Backend:
         self._task: asyncio.Task[None] | None = None
 
     async def _answer(self, request: Request) -> JSONResponse:
-        status = 200
+        status = self.statuses.get(request.headers.get("host", ""), 200)
         match request.url.path.split("/"):
             case [_, "status", code] if code.isdigit():
                 status = int(code)
