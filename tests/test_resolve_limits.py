@@ -8,9 +8,10 @@ import pytest
 from fairlead import translation
 from fairlead.cli.render import resources
 from fairlead.derive import Collection
-from fairlead.intent import HttpConnections, RouteLimit, RuleName
+from fairlead.intent import Governance, HttpConnections, RouteLimit, RuleName
 from fairlead.models.asm.local_rate_limiter import ASMLocalRateLimiter
 from fairlead.problems import ObjectKey
+from fairlead.resolve.governance import connections
 from fairlead.resolve.scope import Proxy, Role
 from fairlead.resolve.selection import selection
 from fairlead.simulation import Request, Simulation
@@ -103,8 +104,13 @@ def limited(made: World, proxy: Proxy = EDGE) -> Limited:
 
 
 def limits_by_chain(made: World, proxy: Proxy = EDGE) -> dict[str, list[str]]:
-    """Of each listener, the names of the limits that its connections know."""
+    """Of each listener, the names of the limits that its connections refer to."""
     chosen = selection(made, proxy)
+
+    def names(governance: Governance) -> list[str]:
+        found = [connections.limits_of(made, chosen.shared, item) for item in governance.limits]
+        return [str(limit.name) for limits in found for limit in limits]
+
     outcomes = translation.listener_outcomes(made, chosen.shared)
     found = {name: outcome.value for name, outcome in entries(outcomes)}
     if proxy.role is Role.SIDECAR:
@@ -112,7 +118,7 @@ def limits_by_chain(made: World, proxy: Proxy = EDGE) -> dict[str, list[str]]:
             " ".join(map(str, key)): one.value for key, one in entries(translation.sidecar_outcomes(made, chosen))
         }
     return {
-        name: [str(limit.name) for limit in chain.connections.governance.limits]
+        name: names(chain.connections.governance)
         for name, listener in found.items()
         if listener is not None
         for chain in listener.filter_chains
@@ -226,7 +232,8 @@ def test_a_limit_changes_nothing_but_what_it_is_for() -> None:
     put(made, limiter(vhost(HOST)))
     assert selection(made, EDGE) == chosen
     after = state()
-    assert before.keys() == after.keys()
+    assert after.keys() - before.keys() == {"ecds fairlead.local_rate_limit"}
+    assert not before.keys() - after.keys()
     changed = {name for name in before if before[name] != after[name]}
     names = (HOST, "helloworld-go.default.svc.cluster.local")
     hosts = {f"VirtualHostKey(route_table='http.80', domain='{name}')" for name in names}
@@ -234,6 +241,10 @@ def test_a_limit_changes_nothing_but_what_it_is_for() -> None:
     counts = made.graph.computed - counted
     assert counts["virtual_host_leaves"] == 2
     assert counts["cluster_outcomes"] == 0
+
+    put(made, limiter(vhost(HOST).replace("quota: 7", "quota: 8")))
+    again = state()
+    assert {name for name in after if after[name] != again[name]} == {"ecds fairlead.local_rate_limit"}
 
 
 def test_limits_of_sidecars_are_for_what_comes_in_or_for_what_goes_out() -> None:

@@ -299,14 +299,25 @@ async def test_a_push_of_something_else_fills_no_bucket(limits: Limits, at: str)
     assert await limits.passed("kept.test", 10, at=at) == 0
 
 
-async def test_another_quota_is_in_force_for_new_connections(limits: Limits) -> None:
-    """Comes last: with a limit, all buckets of its listener are made anew."""
-    await limits.passed("exact.test", 61)
-    before, after = limiter("exact", f"{of('exact.test')}, {limit(60)}"), f"{of('exact.test')}, {limit(25)}"
-    limits.stack.write("objects.yaml", OBJECTS.replace(before, limiter("exact", after)))
+async def test_another_quota_is_in_force_at_once_and_drains_no_connection(limits: Limits) -> None:
+    """Comes last: with a limit, all buckets of its proxies are made anew."""
+    changed = "listener_manager.listener_(modified|in_place_updated)"
+    listeners = await limits.envoys["first"].stats(changed)
+    with contextlib.closing(connect(limits.addresses["first"], HTTP)) as connection:
 
-    async def has_tokens() -> bool:
-        return await limits.passed("exact.test", 1) == 1
+        def on_the_open_one() -> int:
+            return ask(connection, "exact.test", "/").status
 
-    await until(has_tokens, "the bucket is made anew")
-    assert await limits.passed("exact.test", 60) == 24
+        while await asyncio.to_thread(on_the_open_one) == 200:
+            pass
+        before, after = limiter("exact", f"{of('exact.test')}, {limit(60)}"), f"{of('exact.test')}, {limit(25)}"
+        limits.stack.write("objects.yaml", OBJECTS.replace(before, limiter("exact", after)))
+
+        async def has_tokens() -> bool:
+            return await asyncio.to_thread(on_the_open_one) == 200
+
+        await until(has_tokens, "the bucket is made anew")
+        found = [await asyncio.to_thread(on_the_open_one) for _ in range(60)]
+    assert found.count(200) == 24
+    assert await limits.passed("exact.test", 30) == 0, "new connections take from the same bucket"
+    assert await limits.envoys["first"].stats(changed) == listeners

@@ -14,6 +14,7 @@ from typing import Any
 
 from fairlead._pb import POOL
 from fairlead._pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from fairlead._pb.envoy.config.listener.v3.listener_pb2 import Listener
 from fairlead._pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -33,9 +34,10 @@ from google.protobuf import json_format
 TYPES = {short: type_url for type_url, short in SHORT_NAMES.items()}
 KINDS = tuple(SHORT_NAMES[type_url] for type_url in SEND_ORDER)
 WILDCARD = ("cds", "lds")
-REFERRED = ("eds", "sds", "rds")
+REFERRED = ("eds", "sds", "ecds", "rds")
 _MESSAGES: dict[str, Any] = {
     "cds": Cluster,
+    "ecds": TypedExtensionConfig,
     "eds": ClusterLoadAssignment,
     "lds": Listener,
     "rds": RouteConfiguration,
@@ -319,6 +321,8 @@ def _references(value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         if "routeConfigName" in value:
             yield "rds", value["routeConfigName"]
+        if "configDiscovery" in value:
+            yield "ecds", value["name"]
         if "sdsConfig" in value:
             yield "sds", value["name"]
         for item in value.values():

@@ -13,6 +13,7 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,10 @@ from fairlead.playground.client import certificate
 from fairlead.playground.envoy import Envoy, free_port
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-_addresses = (f"127.{100 + _WORKER}.{1 + n // 250}.{1 + n % 250}" for n in itertools.count())
+_RUN = zlib.crc32(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid())).encode())
+_NETWORK = 20 + (2 * _RUN + _WORKER) % 200
+"""So that neither workers nor runs beside this one have the same addresses."""
+_addresses = (f"127.{_NETWORK}.{1 + n // 250}.{1 + n % 250}" for n in itertools.count())
 
 
 def loopback() -> str:

@@ -1,7 +1,7 @@
 """Rendered resources as a bootstrap without a control plane, so that a real Envoy can judge or run them.
 
 What would be discovered is put in place: route configurations into their connection managers, endpoints into their
-clusters, Secrets among the static ones. Nothing else is changed.
+clusters, filters into their listeners, Secrets among the static ones. Nothing else is changed.
 """
 
 import json
@@ -14,12 +14,14 @@ from fairlead import _pb
 from fairlead._pb.envoy.config.bootstrap.v3.bootstrap_pb2 import Bootstrap
 from fairlead._pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
 from fairlead._pb.envoy.config.core.v3.config_source_pb2 import ApiConfigSource
+from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from fairlead._pb.envoy.config.listener.v3.listener_pb2 import Listener
 from fairlead._pb.envoy.config.route.v3.route_components_pb2 import VirtualHost
 from fairlead._pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
+    HttpFilter,
 )
 from fairlead._pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import SdsSecretConfig, Secret
 from fairlead._pb.google.protobuf.any_pb2 import Any as AnyMessage
@@ -77,6 +79,7 @@ class _Parts:
     def __init__(self, resources: Iterable[Resource]) -> None:
         self._resources = list(resources)
         self.secrets = {secret.name: secret for secret in self.of(types.SECRET, Secret)}
+        self._filters = {found.name: found for found in self.of(types.EXTENSION_CONFIG, TypedExtensionConfig)}
         self._endpoints = {
             assignment.cluster_name: assignment
             for assignment in self.of(types.CLUSTER_LOAD_ASSIGNMENT, ClusterLoadAssignment)
@@ -107,6 +110,8 @@ class _Parts:
                 if message.eds_cluster_config.service_name in self._endpoints:
                     message.load_assignment.CopyFrom(self._endpoints[message.eds_cluster_config.service_name])
                 message.ClearField("eds_cluster_config")
+            case HttpFilter() if message.name in self._filters:
+                message.typed_config.CopyFrom(self._filters[message.name].typed_config)
             case SdsSecretConfig() if message.name in self.secrets:
                 message.ClearField("sds_config")
         for field, value in message.ListFields():

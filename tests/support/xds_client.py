@@ -9,6 +9,7 @@ import fairlead.translation  # noqa: F401  # makes all messages known that may b
 import grpc
 from fairlead._pb import POOL
 from fairlead._pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from fairlead._pb.envoy.config.listener.v3.listener_pb2 import Listener
 from fairlead._pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
@@ -29,6 +30,7 @@ BOUND = 20.0
 """Seconds after which a test gives up to wait."""
 _MESSAGES: dict[str, Any] = {
     "cds": Cluster,
+    "ecds": TypedExtensionConfig,
     "eds": ClusterLoadAssignment,
     "lds": Listener,
     "rds": RouteConfiguration,
@@ -213,7 +215,7 @@ class XdsClient:
 
     def _forget(self, kind: str) -> None:
         """Keep what is wanted, which may have changed while a response was under way."""
-        if kind in ("eds", "rds", "sds"):
+        if kind in ("ecds", "eds", "rds", "sds"):
             held, wanted = self.held.get(kind, {}), self._wanted.get(kind, set())
             self.held[kind] = {name: body for name, body in held.items() if name in wanted}
             if kind == "rds":
@@ -229,6 +231,7 @@ class XdsClient:
         described += [_as_dict(Listener.FromString(body)) for body in self.held.get("lds", {}).values()]
         nodes = [node for top in described for node in _nodes(top)]
         return {
+            "ecds": {node["name"] for node in nodes if "configDiscovery" in node},
             "eds": {cluster.name for cluster in clusters if cluster.type == Cluster.EDS},
             "rds": {node["routeConfigName"] for node in nodes if "routeConfigName" in node},
             "sds": {node["name"] for node in nodes if "sdsConfig" in node},

@@ -68,7 +68,7 @@ class ProxyStatus:
     user_agent: str
     connected_seconds: float
     types: dict[str, ProxyTypeStatus]
-    """`cds`, `eds`, `lds`, `rds`, `sds`, `vhds`, of which it has asked for something -> how far it is."""
+    """`cds`, `eds`, `sds`, `ecds`, `lds`, `rds`, `vhds`, of which it has asked for something -> how far it is."""
 
 
 @dataclass(frozen=True, slots=True)

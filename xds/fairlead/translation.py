@@ -23,6 +23,7 @@ from fairlead.intent import (
     FilterChain,
     Forward,
     KeyPairFilesCredential,
+    LimitFilter,
     Listener,
     RouteTable,
     RuleName,
@@ -33,13 +34,14 @@ from fairlead.intent import (
 )
 from fairlead.problems import ObjectKey, Problem
 from fairlead.render import clusters as render_clusters
+from fairlead.render import limits as render_limits
 from fairlead.render import listeners as render_listeners
 from fairlead.render import routes as render_routes
 from fairlead.render import tls as render_tls
 from fairlead.resolve import clusters, credentials, endpoints, listeners, virtual_hosts
 from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
-from fairlead.resolve.governance import effect
+from fairlead.resolve.governance import connections, effect
 from fairlead.resolve.governance.rules import Rule
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Proxy, Role, Selection, Viewer
@@ -54,6 +56,7 @@ ResourceMap = (
     Collection[str, Resource]
     | Collection[VirtualHostKey, Resource]
     | Collection[Backend, Resource]
+    | Collection[LimitFilter, Resource]
     | Collection[sidecar_listening.Key, Resource]
 )
 
@@ -66,6 +69,7 @@ def resource_maps(world: World, selection: Selection, proxy: Proxy) -> dict[str,
         maps[types.LISTENER] = sidecar_listeners(world, selection, proxy.bind_address, address)
     selection = selection.shared
     maps |= {
+        types.EXTENSION_CONFIG: extension_configurations(world, selection),
         types.CLUSTER: cluster_resources(world, selection, proxy.locality),
         types.CLUSTER_LOAD_ASSIGNMENT: endpoint_resources(world, selection, proxy.locality),
         types.SECRET: secret_resources(world, selection),
@@ -159,6 +163,15 @@ def sidecar_listeners(
     if not other or resource is None or outcome is None or outcome.value is None or not outcome.value.wildcard:
         return resource
     return render_listeners.bind(resource, other, f"{other}_{outcome.value.port}")
+
+
+# --- Filters ----------------------------------------------------------------------------------------------------------
+
+
+@derived_map(connections.limit_filters)
+def extension_configurations(world: World, selection: Selection, found: LimitFilter) -> Resource:
+    """The filters that listeners leave to discovery."""
+    return render_limits.filter_configuration(found, connections.limits_of(world, selection, found))
 
 
 # --- Routes -----------------------------------------------------------------------------------------------------------

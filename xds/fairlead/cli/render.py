@@ -34,6 +34,7 @@ class ResourceType(enum.StrEnum):
     CDS = "cds"
     EDS = "eds"
     SDS = "sds"
+    ECDS = "ecds"
     LDS = "lds"
     RDS = "rds"
 

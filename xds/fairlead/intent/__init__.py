@@ -18,6 +18,7 @@ from fairlead.intent.credentials import (
 )
 from fairlead.intent.governance import (
     Governance,
+    LimitFilter,
     LimitOverride,
     Rejection,
     RequestLimit,
@@ -128,6 +129,7 @@ __all__ = [
     "KeyPairFilesCredential",
     "LabelCondition",
     "LabelConditionKind",
+    "LimitFilter",
     "LimitOverride",
     "Listener",
     "LoadBalancer",

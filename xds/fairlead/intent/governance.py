@@ -50,7 +50,7 @@ class LimitOverride:
     """... and of these query parameters."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Rejection:
     """The answer to a request that finds its bucket empty, except for the body, which is the route's."""
 
@@ -74,12 +74,21 @@ class RequestLimit:
     """Each connection has buckets of its own."""
 
 
+class LimitFilter(NamedTuple):
+    """The limits of a proxy whose requests are rejected alike: what enforces them is known to it by one name."""
+
+    inbound: bool
+    """They are for what comes to the workload of a sidecar; else for all that leaves the proxy."""
+    per_connection: bool
+    rejection: Rejection
+
+
 @dataclass(frozen=True, slots=True)
 class RouteLimit:
     """That a route is limited."""
 
     name: RuleName
-    """Of the RequestLimit, which the connections of the route's table know."""
+    """Of the RequestLimit."""
     body: str = ""
     """Of the answer to requests above the limit; empty for Envoy's own."""
 
@@ -94,5 +103,6 @@ RoutePolicy = RouteLimit
 class Governance:
     """What connections have to know of the policies of their routes."""
 
-    limits: tuple[RequestLimit, ...] = ()
+    limits: tuple[LimitFilter, ...] = ()
+    """Those are told apart from listeners, so that a change of a limit changes none."""
     origin: Origin = ()

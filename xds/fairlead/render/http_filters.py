@@ -14,7 +14,7 @@ from fairlead._pb.google.protobuf import wrappers_pb2
 from fairlead.intent import HttpConnections
 from fairlead.render import dynamic_forward_proxy
 from fairlead.render.encoding import packed
-from fairlead.render.limits import limit_filters
+from fairlead.render.limits import limit_filter
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
 
 
@@ -42,7 +42,7 @@ def http_filters(connections: HttpConnections) -> tuple[HttpFilter, ...]:
     router = _ROUTER if connections.options.debug_headers else _SILENT_ROUTER
     found = (_GRPC_WEB, *_COMMON) if connections.grpc_web else _COMMON
     # Behind CORS: preflights are answered before they count.
-    found = (*found, *limit_filters(connections.governance.limits))
+    found = (*found, *map(limit_filter, connections.governance.limits))
     if (rate := connections.dns_refresh_rate) is not None:
         found = (*found, _filter(dynamic_forward_proxy.FILTER, dynamic_forward_proxy.filter_config(rate)))
     return (*found, router)

@@ -1,9 +1,10 @@
 """Limits of requests: Envoy's local rate limit filter, and the answer to what is above a limit.
 
-The buckets are part of the connection manager, not of the routes: Envoy makes all routes of a table anew when one of
-them changes, and would fill all buckets with it. Routes only name their limit, in their metadata, from where the
-filter takes it as a descriptor
-(https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/local_rate_limit_filter).
+The buckets are part of the filter, not of the routes: Envoy makes all routes of a table anew when one of them changes,
+and would fill all buckets with it. Routes only name their limit, in their metadata, from where the filter takes it as
+a descriptor (https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_filters/local_rate_limit_filter). The
+filter's configuration is a resource of its own (ECDS), so that a change of it is in force at once for the connections
+that there are, and drains none.
 """
 
 import itertools
@@ -12,6 +13,8 @@ from typing import NamedTuple
 
 from fairlead._pb.envoy.config.accesslog.v3 import accesslog_pb2
 from fairlead._pb.envoy.config.core.v3 import base_pb2
+from fairlead._pb.envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
+from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.route.v3 import route_components_pb2
 from fairlead._pb.envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from fairlead._pb.envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
@@ -24,10 +27,12 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
 from fairlead._pb.envoy.type.metadata.v3 import metadata_pb2
 from fairlead._pb.envoy.type.v3 import percent_pb2, token_bucket_pb2
 from fairlead._pb.google.protobuf import wrappers_pb2
-from fairlead.intent import Rejection, RequestLimit, Requests, RouteLimit, TokenBucket
-from fairlead.render.encoding import duration, packed
+from fairlead.intent import LimitFilter, RequestLimit, Requests, RouteLimit, TokenBucket
+from fairlead.render.encoding import AGGREGATED, duration, packed, resource
 from fairlead.render.matches import header_matcher, query_parameter_matcher
-from fairlead.render.names import LIMITS_METADATA, LOCAL_RATE_LIMIT_FILTER
+from fairlead.render.names import LIMITS_METADATA, limit_filter_name
+from fairlead.snapshot import types
+from fairlead.snapshot.resource import Resource
 
 _Action = route_components_pb2.RateLimit.Action
 _YES = "1"
@@ -63,30 +68,37 @@ def write_limit(message: base_pb2.Metadata, limit: RouteLimit) -> None:
 # --- Filters ----------------------------------------------------------------------------------------------------------
 
 
-def limit_filters(limits: Iterable[RequestLimit]) -> Iterator[HttpFilter]:
-    """A filter for each way to answer: most often one."""
+_NO_LIMITS = local_rate_limit_pb2.LocalRateLimit(stat_prefix=_STAT_PREFIX)
 
-    def group(limit: RequestLimit) -> tuple[bool, Rejection]:
-        return limit.per_connection, limit.rejection
 
-    def order(limit: RequestLimit) -> tuple[bool, int, tuple[tuple[str, str], ...], str]:
-        return limit.per_connection, limit.rejection.status, limit.rejection.headers, str(limit.name)
+def limit_filter(limits: LimitFilter) -> HttpFilter:
+    """A filter whose limits are discovered by its name; as long as there are none, all requests pass."""
+    discovery = ExtensionConfigSource(
+        config_source=AGGREGATED,
+        default_config=packed(_NO_LIMITS),
+        type_urls=[f"type.googleapis.com/{_NO_LIMITS.DESCRIPTOR.full_name}"],
+    )
+    return HttpFilter(name=limit_filter_name(limits), config_discovery=discovery)
 
-    groups = itertools.groupby(sorted(limits, key=order), key=group)
-    for number, ((per_connection, rejection), members) in enumerate(groups):
-        message = local_rate_limit_pb2.LocalRateLimit(
-            stat_prefix=_STAT_PREFIX,
-            filter_enabled=_ALWAYS,
-            filter_enforced=_ALWAYS,
-            always_consume_default_token_bucket=wrappers_pb2.BoolValue(value=False),
-            local_rate_limit_per_downstream_connection=per_connection,
-            response_headers_to_add=[_header(*header) for header in (*rejection.headers, _HEADER)],
-        )
-        message.status.code = rejection.status  # type: ignore[assignment]  # the numbers are those of HTTP
-        for limit in members:
-            _write(message, limit)
-        name = f"{LOCAL_RATE_LIMIT_FILTER}-{number}" if number else LOCAL_RATE_LIMIT_FILTER
-        yield HttpFilter(name=name, typed_config=packed(message))
+
+def filter_configuration(found: LimitFilter, limits: Iterable[RequestLimit]) -> Resource:
+    """The limits of a filter, as the resource by which it is discovered."""
+    message = local_rate_limit_pb2.LocalRateLimit(
+        stat_prefix=_STAT_PREFIX,
+        filter_enabled=_ALWAYS,
+        filter_enforced=_ALWAYS,
+        always_consume_default_token_bucket=wrappers_pb2.BoolValue(value=False),
+        local_rate_limit_per_downstream_connection=found.per_connection,
+        response_headers_to_add=[_header(*header) for header in (*found.rejection.headers, _HEADER)],
+    )
+    message.status.code = found.rejection.status  # type: ignore[assignment]  # the numbers are those of HTTP
+    # By name: an object that becomes older than another one changes no bucket.
+    ordered = sorted(limits, key=lambda limit: limit.name)
+    for limit in ordered:
+        _write(message, limit)
+    name = limit_filter_name(found)
+    origin = tuple(dict.fromkeys(limit.name.key for limit in ordered))
+    return resource(types.EXTENSION_CONFIG, name, TypedExtensionConfig(name=name, typed_config=packed(message)), origin)
 
 
 def _header(name: str, value: str) -> base_pb2.HeaderValueOption:

@@ -1,6 +1,7 @@
 """Names that more than one resource uses. Those of clusters are Istio's: people search config dumps for them."""
 
-from fairlead.intent import ANY_HOST, RUNTIME, Backend
+from fairlead.intent import ANY_HOST, RUNTIME, Backend, LimitFilter, Rejection
+from fairlead.snapshot.wire import content_hash
 
 UNRESOLVED_CLUSTER = "UnknownService"
 """No cluster has this name: what is sent to it is answered at once."""
@@ -9,7 +10,6 @@ PASSTHROUGH_CLUSTER = "PassthroughCluster"
 
 CORS_FILTER = "envoy.filters.http.cors"
 FAULT_FILTER = "envoy.filters.http.fault"
-LOCAL_RATE_LIMIT_FILTER = "envoy.filters.http.local_ratelimit"
 
 LIMITS_METADATA = "fairlead.limits"
 """Of a route: the names of its limits, and what is answered above them."""
@@ -32,3 +32,18 @@ def cluster_name(backend: Backend) -> str:
     if not backend.host:
         return f"inbound|{backend.port}||"
     return f"outbound|{backend.port}|{backend.subset}|{backend.host}"
+
+
+def limit_filter_name(found: LimitFilter) -> str:
+    """Name of a filter that limits requests, and of the resource with its limits: `fairlead.local_rate_limit`.
+
+    What makes it another filter than the usual one is added; how it answers, as a hash.
+    """
+    parts = ["fairlead.local_rate_limit"]
+    if found.inbound:
+        parts.append("inbound")
+    if found.per_connection:
+        parts.append("per_connection")
+    if found.rejection != Rejection():
+        parts.append(content_hash(repr((found.rejection.status, found.rejection.headers)).encode())[:8])
+    return ".".join(parts)

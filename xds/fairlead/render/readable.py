@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from fairlead._pb import POOL
 from fairlead._pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from fairlead._pb.envoy.config.listener.v3.listener_pb2 import Listener
 from fairlead._pb.envoy.config.route.v3.route_components_pb2 import VirtualHost
@@ -22,6 +23,7 @@ REDACTED = b"[redacted]"
 _MESSAGES: Mapping[str, type[Message]] = {
     types.CLUSTER: Cluster,
     types.CLUSTER_LOAD_ASSIGNMENT: ClusterLoadAssignment,
+    types.EXTENSION_CONFIG: TypedExtensionConfig,
     types.LISTENER: Listener,
     types.ROUTE_CONFIGURATION: RouteConfiguration,
     types.SECRET: Secret,

@@ -27,6 +27,7 @@ _Query = Mapping[str, str]
 _DUMPS = {
     types.CLUSTER: ("ClustersConfigDump", "dynamic_active_clusters", "cluster"),
     types.CLUSTER_LOAD_ASSIGNMENT: ("EndpointsConfigDump", "dynamic_endpoint_configs", "endpoint_config"),
+    types.EXTENSION_CONFIG: ("EcdsConfigDump", "ecds_filters", "ecds_filter"),
     types.LISTENER: ("ListenersConfigDump", "dynamic_listeners", "listener"),
     types.ROUTE_CONFIGURATION: ("RoutesConfigDump", "dynamic_route_configs", "route_config"),
     types.SECRET: ("SecretsConfigDump", "dynamic_active_secrets", "secret"),

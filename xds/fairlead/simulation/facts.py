@@ -1,10 +1,11 @@
 """What else is set on the way of a request, in words: of listeners, filter chains and routes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 
 from fairlead._pb.envoy.config.core.v3.address_pb2 import Address
 from fairlead._pb.envoy.config.core.v3.base_pb2 import HeaderValueOption
+from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from fairlead._pb.envoy.config.listener.v3.listener_pb2 import Listener
 from fairlead._pb.envoy.config.route.v3.route_components_pb2 import RetryPolicy, Route, RouteAction
@@ -169,12 +170,15 @@ def _repeats_work(policy: RetryPolicy, conditions: set[str], request: Request) -
     return not conditions <= harmless
 
 
-def of_limits(route: Route, manager: HttpConnectionManager) -> Iterator[Fact]:
-    """The limits of requests that the route names, as the filters know them."""
+def of_limits(
+    route: Route, manager: HttpConnectionManager, discovered: Mapping[str, TypedExtensionConfig]
+) -> Iterator[Fact]:
+    """The limits of requests that the route names, as the filters know them; `discovered`: those of its names."""
     named = set(route.metadata.filter_metadata[_LIMITS].fields) if _LIMITS in route.metadata.filter_metadata else set()
     for item in manager.http_filters:
-        if named and item.typed_config.TypeName() == LocalRateLimit.DESCRIPTOR.full_name:
-            message = LocalRateLimit.FromString(item.typed_config.value)
+        config = discovered[item.name].typed_config if item.name in discovered else item.typed_config
+        if named and config.TypeName() == LocalRateLimit.DESCRIPTOR.full_name:
+            message = LocalRateLimit.FromString(config.value)
             for descriptor in message.descriptors:
                 entries = {entry.key: entry.value for entry in descriptor.entries}
                 name = next(iter(entries))

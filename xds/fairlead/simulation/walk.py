@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from fairlead._pb.envoy.config.cluster.v3.cluster_pb2 import Cluster
+from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
 from fairlead._pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from fairlead._pb.envoy.config.listener.v3.listener_pb2 import Listener
@@ -51,6 +52,8 @@ class Simulation:
         """Name of a Secret -> its certificate chain in PEM; the private key is left where it is."""
         self.certificate_files: dict[str, str] = {}
         """Name of a Secret -> the file of the proxy that holds its certificate chain."""
+        self.filters: dict[str, TypedExtensionConfig] = {}
+        """Those that listeners leave to discovery, by name."""
         self._domains: dict[str, matching.Domains] = {}
         hosts: list[Resource] = []
         for resource in resources:
@@ -59,6 +62,8 @@ class Simulation:
                     self.listeners.append(Listener.FromString(resource.body))
                 case types.ROUTE_CONFIGURATION:
                     self.routes[resource.name] = RouteConfiguration.FromString(resource.body)
+                case types.EXTENSION_CONFIG:
+                    self.filters[resource.name] = TypedExtensionConfig.FromString(resource.body)
                 case types.VIRTUAL_HOST:
                     hosts.append(resource)
                 case types.CLUSTER:
@@ -214,7 +219,7 @@ class Simulation:
                 not_chosen=not_chosen,
             )
             step.facts += self._facts(facts.of_route(route, request))
-            step.facts += self._facts(facts.of_limits(route, manager))
+            step.facts += self._facts(facts.of_limits(route, manager, self.filters))
             verdict.steps.append(step)
             self._take(table, host, route, request, verdict, step)
             return

@@ -13,9 +13,9 @@ LISTENER = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTE_CONFIGURATION = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
 VIRTUAL_HOST = _PREFIX + "envoy.config.route.v3.VirtualHost"
 EXTENSION_CONFIG = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
-"""A filter that a listener leaves to discovery. Nothing is served under this type and the next yet."""
+"""A filter that a listener leaves to discovery."""
 RUNTIME = _PREFIX + "envoy.service.runtime.v3.Runtime"
-"""A layer of Envoy's runtime settings."""
+"""A layer of Envoy's runtime settings. Nothing is served under this type yet."""
 
 SEND_ORDER = (
     CLUSTER,

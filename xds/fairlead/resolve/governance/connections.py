@@ -1,26 +1,63 @@
 """What connections know of the rules that routes refer to, and which of a proxy's labels decide about rules."""
 
-from fairlead.intent import Governance, RequestLimit
+from fairlead.derive import derived
+from fairlead.intent import Governance, LimitFilter, RequestLimit, RuleName
 from fairlead.models.asm.governing import Traffic
 from fairlead.resolve.governance import rules
 from fairlead.resolve.governance.kinds import KINDS
+from fairlead.resolve.governance.local_limits import LOCAL_LIMITS
+from fairlead.resolve.governance.rules import Rule
 from fairlead.resolve.scope import Labels, Selection
 from fairlead.world import World
 
 
 def of_connections(world: World, selection: Selection, traffic: Traffic, ports: frozenset[int]) -> Governance:
     """What routes for some ports may refer to; no ports stand for any."""
-    found = {
-        rule.name: rule
+    found = [
+        rule
         for kind in KINDS
         for rule in rules.of_selection(world, kind, selection, traffic)
         if not ports or not rule.port or rule.port in ports
-    }
-    policies = [(name.key, rule.policy.for_connections) for name, rule in found.items()]
+    ]
     return Governance(
-        limits=tuple(policy for _, policy in policies if isinstance(policy, RequestLimit)),
-        origin=tuple(dict.fromkeys(key for key, policy in policies if policy is not None)),
+        limits=tuple(sorted({limit_filter for rule in found if (limit_filter := _limit_filter(rule)) is not None})),
+        origin=tuple(dict.fromkeys(rule.key for rule in found)),
     )
+
+
+# --- Limits that are told apart from connections ----------------------------------------------------------------------
+
+
+def _limit_filter(rule: Rule) -> LimitFilter | None:
+    limit = rule.policy.for_connections
+    if not isinstance(limit, RequestLimit):
+        return None
+    return LimitFilter(rule.traffic is Traffic.SIDECAR_INBOUND, limit.per_connection, limit.rejection)
+
+
+@derived
+def _limits_by_filter(world: World, selection: Selection) -> dict[LimitFilter, dict[RuleName, RequestLimit]]:
+    found: dict[LimitFilter, dict[RuleName, RequestLimit]] = {}
+    for traffic in Traffic:
+        for rule in rules.of_selection(world, LOCAL_LIMITS, selection, traffic):
+            limit_filter = _limit_filter(rule)
+            if limit_filter is not None and rule.policy.for_connections is not None:
+                found.setdefault(limit_filter, {})[rule.name] = rule.policy.for_connections
+    return found
+
+
+@derived
+def limit_filters(world: World, selection: Selection) -> frozenset[LimitFilter]:
+    """What connections of the proxies of a selection may refer to."""
+    return frozenset(_limits_by_filter(world, selection))
+
+
+def limits_of(world: World, selection: Selection, limit_filter: LimitFilter) -> tuple[RequestLimit, ...]:
+    """The limits that are enforced there, the oldest first."""
+    return tuple(_limits_by_filter(world, selection).get(limit_filter, {}).values())
+
+
+# --- Which proxies ----------------------------------------------------------------------------------------------------
 
 
 def labels_asked_for(world: World, namespace: str, labels: Labels) -> Labels:
