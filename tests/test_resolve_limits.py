@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from fairlead import translation
+from fairlead import diagnosis, translation
 from fairlead.cli.render import resources
 from fairlead.derive import Collection
 from fairlead.intent import Governance, HttpConnections, RouteLimit, RuleName
@@ -191,7 +191,7 @@ def test_the_older_of_two_objects_limits_and_the_other_is_told() -> None:
     made = world(OBJECTS, limiter(vhost(HOST), name="b"), limiter(vhost(HOST), name="a"))
     assert set(limited(made).values()) == {"istio-system/a/0"}
     chosen = selection(made, EDGE)
-    told = [(item.code, item.key.name) for item in translation.problems(made, chosen, EDGE.locality) if item.key]
+    told = [(item.code, item.key.name) for item in diagnosis.problems(made, chosen, EDGE.locality) if item.key]
     assert ("limit-without-effect", "b") in told
     assert ("limit-without-effect", "a") not in told
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from fairlead import translation
+from fairlead import diagnosis, translation
 from fairlead.intent import Forward
 from fairlead.resolve.scope import Proxy
 from fairlead.resolve.selection import selection
@@ -450,7 +450,7 @@ def computed(made: World, *proxies: Proxy) -> Iterator[Counter[str]]:
             selected = selection(made, proxy)
             for found in translation.resource_maps(made, selected, proxy).values():
                 found.refresh()
-            for index in translation.problem_indexes(made, selected, proxy.locality):
+            for index in diagnosis.problem_indexes(made, selected, proxy.locality):
                 index.refresh()
 
     everything()

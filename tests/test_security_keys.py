@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from e2e.objects import gateway, https_server, issued, secret
-from fairlead import translation
+from fairlead import diagnosis, translation
 from fairlead.cli.main import app
 from fairlead.protocol.delta import DeltaStream
 from fairlead.resolve.credentials import credential
@@ -120,7 +120,7 @@ def values(text: str) -> dict[str, Any]:
         "the stream": stream,
         "the status": stream.status(),
         "the world": world,
-        "problems": translation.problems(world, selected, Proxy().locality),
+        "problems": diagnosis.problems(world, selected, Proxy().locality),
     }
 
 

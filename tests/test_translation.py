@@ -5,7 +5,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
-from fairlead import translation
+from fairlead import diagnosis, translation
 from fairlead.models.base import KubernetesObject
 from fairlead.problems import ObjectKey, Problem
 from fairlead.resolve.scope import Locality, Proxy, Role
@@ -166,8 +166,8 @@ def everything(world: World) -> tuple[Bytes, set[Problem]]:
                 assert resource is not None
                 found[number, types.SHORT_NAMES[type_url], resource.name] = resource.body
         for index in (
-            *translation.review_indexes(world),
-            *translation.problem_indexes(world, selected, proxy.locality),
+            *diagnosis.review_indexes(world),
+            *diagnosis.problem_indexes(world, selected, proxy.locality),
         ):
             problems |= index.keys()
     return found, problems

@@ -1,6 +1,6 @@
 """Objects for sidecars, and what comes of them."""
 
-from fairlead import translation
+from fairlead import diagnosis, translation
 from fairlead.intent import DirectResponse, Forward, Listener, VirtualHost
 from fairlead.problems import Problem
 from fairlead.resolve.scope import Labels, Locality, Proxy, Role
@@ -97,4 +97,4 @@ def resources(made: World, type_url: str, proxy: Proxy = SIDECAR) -> set[str]:
 
 
 def problems(made: World, proxy: Proxy = SIDECAR) -> set[Problem]:
-    return translation.problems(made, selection(made, proxy), Locality()) | translation.review_problems(made)
+    return diagnosis.problems(made, selection(made, proxy), Locality()) | diagnosis.review_problems(made)

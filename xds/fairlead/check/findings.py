@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from fairlead import translation
+from fairlead import diagnosis
 from fairlead.certificates import (
     EXPIRES_SOON,
     CertificateDetails,
@@ -28,14 +28,14 @@ def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set
 
     A certificate that ends within `soon` is one of them.
     """
-    found = set(translation.review_problems(world))
+    found = set(diagnosis.review_problems(world))
     advice = {*routes.problems(world), *services.problems(world), *governance.problems(world)}
     advice.update(unknown_suppressions(world))
     rules: set[ObjectKey] = set()
     for proxy in everybody_implied(world):
         found.update(selection_problems(world, proxy))
         selected = selection(world, proxy)
-        found |= translation.problems(world, selected, proxy.locality)
+        found |= diagnosis.problems(world, selected, proxy.locality)
         advice.update(hosts.problems(world, selected), exposure.problems(world, proxy, selected))
         advice.update(routes.shadows(world, selected))
         rules.update(policies.used(world, selected))

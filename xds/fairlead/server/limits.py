@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from fairlead import translation
+from fairlead import diagnosis, translation
 from fairlead.intent import HttpConnections, RuleName
 from fairlead.resolve.governance import effect, rules
 from fairlead.resolve.governance.kinds import KINDS
@@ -31,7 +31,7 @@ def proxies_by_limit(world: World, proxies: Iterable[Proxy]) -> dict[str, int]:
 def _in_use(world: World, chosen: Selection) -> set[RuleName]:
     found: set[RuleName] = set()
     if effect.to_be_used(world, chosen.shared):  # or else there would be an index that nobody else reads, nor drops
-        found.update(translation.rules_in_use(world, chosen.shared).keys())
+        found.update(diagnosis.rules_in_use(world, chosen.shared).keys())
     if chosen.workload is not None:
         outcomes = translation.sidecar_outcomes(world, chosen)
         for key in outcomes.keys():  # noqa: SIM118  # no dict

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from fairlead import translation
+from fairlead import diagnosis
 from fairlead.check.formats import in_order
 from fairlead.derive import Collection
 from fairlead.holding import HELD, HeldProblems
@@ -148,8 +148,8 @@ class Problems:
         """Watch the indexes for these, and no others."""
         world = self._fleet.world
         indexes: list[Collection[Problem, Any]] = [self._held]
-        indexes += [*translation.review_indexes(world), *selection_problem_indexes(self._fleet)]
-        indexes += [index for proxies in judged for index in translation.problem_indexes(world, *proxies)]
+        indexes += [*diagnosis.review_indexes(world), *selection_problem_indexes(self._fleet)]
+        indexes += [index for proxies in judged for index in diagnosis.problem_indexes(world, *proxies)]
         before, self._watches = self._watches, {}
         for index in indexes:  # equal ones are the same
             if index not in self._watches:
