@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
-from fairlead import translation
+from fairlead import diagnosis, translation
 from fairlead.derive.collections import ComputedCollection
 from fairlead.errors import SourceError
 from fairlead.problems import FieldPath, ObjectKey, Position
@@ -474,7 +474,7 @@ async def test_an_object_that_cannot_be_taken_in_harms_no_other(monkeypatch: pyt
 @pytest.mark.parametrize(
     "target",
     [
-        (translation, "problem_indexes"),
+        (diagnosis, "problem_indexes"),
         (translation, "resource_maps"),
         (hub, "selections"),
         (hub.Problems, "set_source"),
