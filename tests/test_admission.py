@@ -322,7 +322,7 @@ def test_large_requests_are_looked_through(data: bytes, message: str) -> None:
         ("the time in which a client takes a response", f"{flow.WRITE_WITHIN:g} s"),
         ("streams of one connection |", f"{connection._CALLS:,}"),
         ("headers of a stream", f"{frames.HEADER_BYTES >> 10} KiB"),
-        ("streams of one connection that", f"{connection._STRAINS:,}, and {connection._STRAINS_PER_SECOND} more"),
+        ("streams of one connection that", f"{connection._STRAINS:,}, and {admission.STRAINS_PER_SECOND} more"),
         ("what is sent and not read", f"{call.RECEIVED_AHEAD >> 20} MiB"),
         ("what waits to be sent", f"{connection._BUFFERED >> 10} KiB"),
         ("what waits to be sent", f"{admission.PING_AFTER + admission.PONG_WITHIN:g} s"),

@@ -7,7 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from e2e.objects import issued, secret, secret_of
+from fairlead.runtime.outcomes import Outcome
 from fairlead.server.metrics import Metrics
+from fairlead.server.outcomes import RequestCounts, StartCounts
 from fairlead.server.watchdog import Watchdog
 from support.istio import TO_SHOP, gateway, http, service, tls, virtual_service
 from support.server import Server
@@ -24,7 +26,9 @@ class Scraped:
     """What a server says."""
 
     def __init__(self, server: Server) -> None:
-        self._metrics = Metrics(server.hub, server.xds, Watchdog(lambda: None))
+        self.requests = RequestCounts(server.hub.world)
+        starts = StartCounts(lambda: 0)
+        self._metrics = Metrics(server.hub, server.xds, Watchdog(lambda: None), self.requests, starts)
 
     def text(self) -> str:
         return self._metrics.text().decode()
@@ -57,6 +61,7 @@ async def test_every_metric_is_documented_with_its_kind_and_labels(tmp_path: Pat
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) ?\|", DOCUMENTED.read_text(), re.MULTILINE)
     async with serving(tmp_path, EDGE, ROUTE, SHOP, secret("cert", CERTIFICATE, "edge"), TLS) as (server, scraped):
         server.hub.counts.refused_stream("test")
+        scraped.requests.add([("Service edge/shop", Outcome.LIMITED, 1)])
         async with server.client() as client:
             await client.until(lambda: client.names("eds") and client.names("sds"))
             found = {name: kind for name, kind in scraped.families().items() if not re.match("process_|python_", name)}
@@ -89,6 +94,17 @@ async def test_a_change_is_counted(tmp_path: Path) -> None:
             for name in ("pilot_xds_push_time_count", "pilot_xds_config_size_bytes_count"):
                 assert sum(scraped[f"{name} type={kind}"] for kind in ("cds", "eds", "lds", "rds")) == sent
         await until(lambda: scraped["pilot_xds version=" + version("fairlead")] == 0, "it has vanished")
+
+
+async def test_requests_are_counted_by_objects_that_exist(tmp_path: Path) -> None:
+    async with serving(tmp_path, EDGE, ROUTE, SHOP) as (server, scraped):
+        for of in ("Service edge/shop", "Service edge/other", "Service shop/shop", "Other edge/shop", "x", ""):
+            scraped.requests.add([(of, Outcome.LIMITED, 2), (of, Outcome.LIMITED, 3)])
+        labels = {("kind", "Service"), ("namespace", "edge"), ("name", "shop"), ("outcome", "limited")}
+        found = {key: number for (name, key), number in scraped.samples().items() if name == "fairlead_requests_total"}
+        assert found == {frozenset(labels): 5}
+        server.write("2.yaml", "")
+        await until(lambda: "fairlead_requests_total{" not in scraped.text(), "the object is gone")
 
 
 async def test_objects_are_counted(tmp_path: Path) -> None:

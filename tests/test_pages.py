@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from e2e.objects import issued, secret
 from fairlead.server.admin import AdminServer
+from fairlead.server.metrics import Metrics
 from fairlead.server.pages import pages
 from fairlead.server.settings import Address
 from fairlead.server.watchdog import Watchdog
@@ -31,7 +32,7 @@ Get = Callable[[str], Awaitable[httpx.Response]]
 @asynccontextmanager
 async def serving(tmp_path: Path, *texts: str) -> AsyncIterator[tuple[Server, Get]]:
     async with Server(tmp_path, *texts, secret("cert", PAIR, "edge")) as server:
-        views = pages(server.hub, server.xds, Watchdog(lambda: None))
+        views = pages(server.hub, server.xds, Metrics(server.hub, server.xds, Watchdog(lambda: None)))
         admin = AdminServer(Address("127.0.0.1", 0), server.hub.ready.is_set, server.status, views)
         task = asyncio.create_task(admin.run())
         try:

@@ -13,7 +13,16 @@ from fairlead.http2.frames import ErrorCode, Setting
 from fairlead.http2.server import GrpcServer, Handler, Limits
 from hpack import Decoder, Encoder
 
-LIMITS = Limits(handshake_within=10, idle=60, age=1000, end=30, ping_after=30, pong_within=20, request_bytes=4 << 20)
+LIMITS = Limits(
+    handshake_within=10,
+    idle=60,
+    age=1000,
+    end=30,
+    ping_after=30,
+    pong_within=20,
+    request_bytes=4 << 20,
+    strains_per_second=10,
+)
 REQUEST = {
     ":method": "POST",
     ":scheme": "http",

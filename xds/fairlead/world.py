@@ -150,6 +150,10 @@ class World:
         """All objects; not recorded."""
         return (obj for found in self._inputs.values() for name in found.keys() if (obj := found.get(name)))  # noqa: SIM118  # no dict
 
+    def has(self, kind: str, name: ObjectName) -> bool:
+        """Whether there is an object of a kind of that name; for people, so not recorded."""
+        return any(each.kind == kind and name in found.keys() for each, found in self._inputs.items())  # noqa: SIM118  # no dict
+
     def count(self) -> dict[str, int]:
         """Kind -> number of objects, for those that there are; for people, so not recorded."""
         counts: Counter[str] = Counter()  # two API groups may have a kind of the same name

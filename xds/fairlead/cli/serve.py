@@ -52,6 +52,14 @@ def serve(
             envvar="FAIRLEAD_RUNTIME_ADVERTISED_ADDRESS",
         ),
     ] = "",
+    redis_url: Annotated[
+        str,
+        typer.Option(
+            help="Count requests in this Redis, so that the limits of several servers hold for all of them together: "
+            "redis://HOST:PORT, rediss:// for TLS, or unix://PATH.",
+            envvar="FAIRLEAD_REDIS_URL",
+        ),
+    ] = "",
     reuse_port: Annotated[
         bool,
         typer.Option(
@@ -131,6 +139,7 @@ def serve(
             runtime_advertised_address=parse_advertised(runtime_advertised_address, "--runtime-advertised-address")
             if runtime_advertised_address
             else None,
+            redis_url=redis_url,
             tls_certificate=tls_cert,
             tls_key=tls_key,
             client_authorities=client_ca,

@@ -29,8 +29,6 @@ _HEADER_BLOCK = frames.HEADER_BYTES
 _STRAINS = 2_000
 """What costs us more than the client, before it is too much: calls that are reset, whether the client does it or makes
 us do it, and new initial windows, which concern all calls."""
-_STRAINS_PER_SECOND = 10
-"""So many more as the connection grows old: it may be of a proxy that has others behind it, which come and go."""
 _TURN = 4_000
 """Frames that are read before others have their turn: uvloop reads a client that is fast enough 32 times in a row."""
 _BLOCK_WORK, _CALLS_WORK = 20, 0.1
@@ -233,7 +231,7 @@ class Http2Connection(asyncio.Protocol):
 
     def _strain(self) -> None:
         self._strains += 1
-        allowed = _STRAINS + _STRAINS_PER_SECOND * (self._server.now() - self.since)
+        allowed = _STRAINS + self._server.limits.strains_per_second * (self._server.now() - self.since)
         _check(self._strains <= allowed, ErrorCode.ENHANCE_YOUR_CALM, "calls are opened only to be reset, or the like")
 
     def _check_known(self, stream: int) -> None:

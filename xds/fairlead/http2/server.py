@@ -49,6 +49,9 @@ class Limits:
     """It has to answer within that time."""
     request_bytes: int
     """Size of the largest message of a client."""
+    strains_per_second: float
+    """So much of what costs us more than the client is allowed as a connection grows old, beside what is at once: calls
+    that are reset, for example. It may be of a proxy that has others behind it, which come and go."""
 
 
 class GrpcServer:
@@ -76,7 +79,7 @@ class GrpcServer:
                 (address[0], found or port), family=family, backlog=_BACKLOG, reuse_port=reuse_port
             )
             found = bound.getsockname()[1]
-            await self._serve_on(bound, tls)
+            await self.serve_on(bound, tls)
         return found
 
     async def listen_on(self, path: Path) -> None:
@@ -87,9 +90,10 @@ class GrpcServer:
         except OSError:
             bound.close()
             raise
-        await self._serve_on(bound, None)
+        await self.serve_on(bound, None)
 
-    async def _serve_on(self, bound: socket.socket, tls: ssl.SSLContext | None) -> None:
+    async def serve_on(self, bound: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Listen on a socket that is bound to an address. Raises `OSError`."""
         loop = asyncio.get_running_loop()
         within = None if tls is None else self.limits.handshake_within
         listener = await loop.create_server(

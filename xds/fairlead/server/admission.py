@@ -64,6 +64,9 @@ PONG_WITHIN = 20.0
 REQUEST_BYTES = 64 << 20
 """Size of a request. The first one after a reconnect names all that the proxy holds."""
 
+STRAINS_PER_SECOND = 10
+"""Calls that a client may reset, and the like, beside those that a connection may at once."""
+
 THIS_HOST = "this host"
 
 _PEERS_REMEMBERED = 1000
@@ -200,6 +203,7 @@ def connection_limits() -> Limits:
         ping_after=PING_AFTER,
         pong_within=PONG_WITHIN,
         request_bytes=REQUEST_BYTES,
+        strains_per_second=STRAINS_PER_SECOND,
     )
 
 

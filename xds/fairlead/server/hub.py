@@ -16,8 +16,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 import structlog
 
 from fairlead.errors import SourceError
-from fairlead.intent import Endpoint
+from fairlead.intent import Endpoint, RuntimeConfiguration
 from fairlead.problems import FieldPath, ObjectKey, Position, Problem
+from fairlead.resolve import runtime as resolve_runtime
 from fairlead.resolve.scope import Proxy
 from fairlead.server.convergence import Convergence
 from fairlead.server.counts import Counts
@@ -48,6 +49,8 @@ class Hub:
         self, source: Source, *, strict_secret_names: bool = False, runtime: Endpoint = DEFAULT_RUNTIME
     ) -> None:
         """`runtime` is where proxies reach the services that they call while they serve requests."""
+        self.configure_runtime: Callable[[RuntimeConfiguration], None] = lambda _: None
+        """Is told what these services decide by, whenever that has changed."""
         self.world = World(strict_secret_names=strict_secret_names, runtime=runtime)
         self.world.graph.on_failure = self._report_failure
         self.ready = asyncio.Event()
@@ -78,6 +81,7 @@ class Hub:
         self._unfinished: set[Group] = set()
         """New groups whose computing was given up for something more urgent."""
         self._busy = False
+        self._runtime = RuntimeConfiguration()
 
     # --- What happens ---
 
@@ -152,6 +156,7 @@ class Hub:
 
     async def _wave(self, noticed: float | None) -> None:
         self._admit()
+        self._tell_runtime()
         await self._in_slices(selections(self._fleet).refresh_steps())
         for proxy in self._selection_changes.take():
             self._homeless.update(dict.fromkeys(self._streams.get(proxy, ())))
@@ -169,6 +174,14 @@ class Hub:
         if finished:
             self._publish(new, moves)
             self._grown = self._grown or bool(new)
+
+    def _tell_runtime(self) -> None:
+        # Before proxies are told: what the services know nothing of, they let pass.
+        with _fault_logged("what the runtime services decide by could not be told; they keep what they have"):
+            found = resolve_runtime.configuration(self.world)
+            if found != self._runtime:
+                self._runtime = found
+                self.configure_runtime(found)
 
     def _publish(self, new: set[Group], moves: list[tuple[Subscriber, Group]]) -> None:
         for group in self._groups.publish(new):

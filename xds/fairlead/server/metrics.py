@@ -33,7 +33,8 @@ _TYPES_ISTIO_TELLS = ("cds", "eds", "lds", "rds")
 class Metrics(Collector):
     """All metrics of a server, in a registry of its own."""
 
-    def __init__(self, hub: Hub, xds: XdsServer, watchdog: Watchdog) -> None:
+    def __init__(self, hub: Hub, xds: XdsServer, watchdog: Watchdog, *more: Collector) -> None:
+        """`more` are those that others tell."""
         self._hub = hub
         self._xds = xds
         self._watchdog = watchdog
@@ -41,7 +42,8 @@ class Metrics(Collector):
         """Secrets that are served -> when they expire, in seconds since 1970."""
         self._istio_counters: set[str] = set()
         self._registry = CollectorRegistry()
-        self._registry.register(self)
+        for collector in (self, *more):
+            self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 

@@ -16,7 +16,6 @@ from fairlead.server.connection import Connection
 from fairlead.server.hub import Hub
 from fairlead.server.metrics import CONTENT_TYPE, Metrics
 from fairlead.server.report import server_status
-from fairlead.server.watchdog import Watchdog
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Snapshot, Table
@@ -36,9 +35,8 @@ _DUMPS = {
 the resource in an item of the list."""
 
 
-def pages(hub: Hub, xds: XdsServer, watchdog: Watchdog) -> list[Page]:
+def pages(hub: Hub, xds: XdsServer, metrics: Metrics) -> list[Page]:
     """The pages of a server."""
-    metrics = Metrics(hub, xds, watchdog)
 
     def show_metrics(_: _Query) -> _Write:
         text = metrics.text()

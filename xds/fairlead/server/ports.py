@@ -15,11 +15,14 @@ _OPEN_FILES = 1 << 16
 """More than the limits on streams need."""
 
 
-def listening_socket(address: Address, option: str) -> socket.socket:
-    """A socket that listens on TCP; raises `SettingsError` that names the option."""
+def listening_socket(address: Address, option: str, *, reuse_port: bool = False) -> socket.socket:
+    """A socket that listens on TCP; raises `SettingsError` that names the option.
+
+    With `reuse_port` others may listen there, if they allow it too.
+    """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return socket.create_server(address, family=family)
+        return socket.create_server(address, family=family, reuse_port=reuse_port)
     except OSError as error:
         raise _cannot_listen(address, option, error) from None
 

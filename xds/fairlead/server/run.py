@@ -3,20 +3,25 @@
 import asyncio
 import gc
 import signal
+import socket
 import sys
 import time
+from functools import partial
 
 import structlog
 import uvloop
 
+from fairlead.runtime.supervisor import Supervisor
 from fairlead.server import systemd
 from fairlead.server.admin import AdminServer
 from fairlead.server.ads import XdsServer
 from fairlead.server.explaining import explaining
 from fairlead.server.hub import Hub
 from fairlead.server.memory import give_back, keep_large_blocks_apart
+from fairlead.server.metrics import Metrics
+from fairlead.server.outcomes import RequestCounts, StartCounts
 from fairlead.server.pages import pages
-from fairlead.server.ports import allow_many_connections
+from fairlead.server.ports import allow_many_connections, listening_socket
 from fairlead.server.report import server_status
 from fairlead.server.settings import Address, Settings
 from fairlead.server.telemetry import configure_logs
@@ -48,18 +53,22 @@ def run(settings: Settings, source: Source) -> None:
 async def _serve(settings: Settings, source: Source) -> None:
     hub = Hub(source, strict_secret_names=settings.strict_secret_names, runtime=settings.runtime_endpoint)
     xds = XdsServer(hub, settings)
+    requests = RequestCounts(hub.world)
+    runtime = Supervisor(partial(_listen_for_runtime, settings), settings.redis_url, requests.add)
+    hub.configure_runtime = runtime.configure
     stop = _stop_on_signals()
     watchdog = _watchdog()
     admin = AdminServer(
         settings.admin_address,
         lambda: hub.ready.is_set() and not stop.is_set(),
         lambda: server_status(hub, xds),
-        pages(hub, xds, watchdog),
+        pages(hub, xds, Metrics(hub, xds, watchdog, requests, StartCounts(lambda: runtime.starts))),
         [explaining(hub, xds)],
     )
     administration = asyncio.create_task(admin.run())
     opening = asyncio.create_task(_open(hub, xds, admin.address, settings))
-    tasks = {asyncio.create_task(hub.run()), administration, opening, asyncio.create_task(stop.wait())}
+    serving = asyncio.create_task(runtime.run())
+    tasks = {asyncio.create_task(hub.run()), administration, opening, serving, asyncio.create_task(stop.wait())}
     with watchdog.watching():
         try:
             running = tasks
@@ -73,11 +82,16 @@ async def _serve(settings: Settings, source: Source) -> None:
             systemd.notify(systemd.STOPPING)
             opening.cancel()
             await xds.stop(settings.drain_seconds)
+            await runtime.stop()
             admin.stop()
             await asyncio.wait([administration], timeout=_LAST_ANSWERS)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _listen_for_runtime(settings: Settings) -> socket.socket:
+    return listening_socket(settings.runtime_address, "--runtime-address", reuse_port=settings.reuse_port)
 
 
 def _stop_on_signals() -> asyncio.Event:

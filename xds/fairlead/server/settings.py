@@ -1,5 +1,6 @@
 """What a server is told when it is started."""
 
+import importlib.util
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ class Settings:
     """Where the services listen that proxies call while they serve requests."""
     runtime_advertised_address: Address | None = None
     """Where proxies reach them, if not there."""
+    redis_url: str = ""
+    """The Redis in which they count requests, so that several servers count as one; empty: each counts for itself."""
     tls_certificate: Path | None = None
     """PEM file; set: xDS on TCP is served over TLS."""
     tls_key: Path | None = None
@@ -133,6 +136,10 @@ class Settings:
             raise SettingsError(f"--drain-seconds is {self.drain_seconds:g}; give 0 to {_LONGEST_DRAIN:g} seconds")
 
     def _check_runtime(self) -> None:
+        if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
+            raise SettingsError("--redis-url begins with redis://, rediss:// or unix://")
+        if self.redis_url and importlib.util.find_spec("redis") is None:
+            raise SettingsError("--redis-url needs redis-py; install fairlead[redis]")
         address = self.runtime_address
         if not address.port:
             raise SettingsError("--runtime-address needs a port: proxies are told it before anything listens there")
