@@ -57,6 +57,9 @@ CHANGES = (
     ("accessLogFile: /dev/null", "defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}"),
     ("quota: 10", "quota: 20"),
     ("applyToTraffic: sidecar_outbound", "applyToTraffic: sidecar_inbound"),
+    ("applyToTraffic: sidecar_inbound", "applyToTraffic: sidecar_outbound"),
+    ("name: grpc, port: 8081", "name: http, port: 8081"),
+    ("rateLimitService:", "rateLimitService: {failure_mode_deny: true} #"),
     ("name: httpbin.example.com", "name: helloworld.example.com"),
     ("credentialName: aliyun-b", "credentialName: aliyun-wildcard"),
 )
@@ -115,6 +118,35 @@ spec:
     limit_overrides:
     - request_match: {header_match: [{name: x-user, present_match: true, distinct: true}]}
       limit: {fill_interval: {seconds: 60}, quota: 5}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ratelimit}
+spec: {ports: [{name: grpc, port: 8081}]}
+---
+apiVersion: istio.alibabacloud.com/v1
+kind: ASMGlobalRateLimiter
+metadata: {name: edge, namespace: istio-system}
+spec:
+  workloadSelector: {labels: {istio: ingressgateway}}
+  isGateway: true
+  rateLimitService: {host: ratelimit.default.svc.cluster.local, port: 8081}
+  configs:
+  - match: {vhost: {name: httpbin.example.com, port: 80}}
+    limit: {unit: MINUTE, quota: 10}
+---
+apiVersion: istio.alibabacloud.com/v1
+kind: ASMGlobalRateLimiter
+metadata: {name: shop}
+spec:
+  workloadSelector: {labels: {app: shop}}
+  applyToTraffic: sidecar_inbound
+  configs:
+  - match: {vhost: {name: "*"}}
+    limit: {unit: MINUTE, quota: 10}
+    limit_overrides:
+    - request_match: {header_match: [{name: x-user, present_match: true, distinct: true}]}
+      limit: {unit: HOUR, quota: 5}
 """
 """What examples do without."""
 

@@ -17,7 +17,7 @@ from fairlead.problems import Problem
 from fairlead.resolve import clusters, credentials, listeners
 from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
-from fairlead.resolve.governance import effect
+from fairlead.resolve.governance import effect, global_limits
 from fairlead.resolve.governance.rules import Rule
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Selection
@@ -72,6 +72,18 @@ def _unused_rules(world: World, selection: Selection, rule: Rule) -> tuple[Probl
 @derived_index(_unused_rules)
 def _problems_of_rules(
     _world: World, _selection: Selection, _rule: Rule, problems: tuple[Problem, ...]
+) -> Iterable[Problem]:
+    return problems
+
+
+@derived_map(global_limits.asked)
+def _unusable_services(world: World, selection: Selection, asked: global_limits.Asked) -> tuple[Problem, ...]:
+    return global_limits.unusable(world, selection, asked)
+
+
+@derived_index(_unusable_services)
+def _problems_of_rate_limit_services(
+    _world: World, _selection: Selection, _asked: global_limits.Asked, problems: tuple[Problem, ...]
 ) -> Iterable[Problem]:
     return problems
 
@@ -169,6 +181,7 @@ def problem_indexes(world: World, selection: Selection, locality: Locality) -> l
     return [
         _problems_of_virtual_hosts(world, selection),
         _problems_of_rules(world, selection),
+        _problems_of_rate_limit_services(world, selection),
         _problems_of_listeners(world, selection),
         _problems_of_clusters(world, selection),
         _problems_of_endpoints(world, selection, locality),

@@ -269,17 +269,19 @@ def backends_of_routes(
 
 
 def backends_of_chain(chain: FilterChain) -> Iterator[Backend]:
-    """What a filter chain passes connections on to."""
+    """What a filter chain passes connections on to, and who is asked about requests."""
     if isinstance(chain.connections, TcpConnections):
         for share in chain.connections.backends:
             yield share.backend
+    else:
+        yield from chain.connections.governance.backends
 
 
 @derived_index(listener_outcomes)
 def backends_of_listeners(
     _world: World, _selection: Selection, _name: str, outcome: Outcome[Listener | None]
 ) -> Iterable[Backend]:
-    """Backend -> the listeners that pass connections on to it."""
+    """Backend -> the listeners that need it."""
     if outcome.value is not None:
         for chain in outcome.value.filter_chains:
             yield from backends_of_chain(chain)
@@ -289,7 +291,9 @@ def backends_of_listeners(
 def reachable_backends(world: World, selection: Selection) -> frozenset[Backend]:
     """The backends that proxies of the selection can send anything to."""
     found = set(backends_of_routes(world, selection).keys() | backends_of_listeners(world, selection).keys())
-    found |= ingress.backends(world, selection) if selection.role is Role.SIDECAR else frozenset()
+    if selection.role is Role.SIDECAR:
+        found |= ingress.backends(world, selection)
+        found |= connections.backends_of_inbound(world, selection)
     retained = world.retained.get(selection)
     return frozenset(found if retained is None else found | retained.backends)
 

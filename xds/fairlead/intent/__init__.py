@@ -9,6 +9,7 @@ Durations are whole nanoseconds, fractions whole parts per million.
 
 from fairlead.intent.backends import ANY_HOST, RUNTIME, Backend
 from fairlead.intent.base import Nanoseconds, Origin, PartsPerMillion
+from fairlead.intent.conditions import Condition, Requests, ways
 from fairlead.intent.credentials import (
     AuthoritiesCredential,
     AuthoritiesFilesCredential,
@@ -17,12 +18,14 @@ from fairlead.intent.credentials import (
     KeyPairFilesCredential,
 )
 from fairlead.intent.governance import (
+    CountedRequests,
+    GlobalLimit,
     Governance,
     LimitFilter,
     LimitOverride,
+    RateLimitService,
     Rejection,
     RequestLimit,
-    Requests,
     RouteLimit,
     RoutePolicy,
     RuleName,
@@ -103,9 +106,11 @@ __all__ = [
     "ClientCertificates",
     "Cluster",
     "Concurrency",
+    "Condition",
     "ConnectionPool",
     "Cors",
     "CountedDescriptor",
+    "CountedRequests",
     "Credential",
     "Destination",
     "DirectResponse",
@@ -117,6 +122,7 @@ __all__ = [
     "FilterChain",
     "Forward",
     "ForwardedCertificate",
+    "GlobalLimit",
     "Governance",
     "HashKey",
     "HashKeyKind",
@@ -149,6 +155,7 @@ __all__ = [
     "Queueing",
     "Quota",
     "RateLimitDomain",
+    "RateLimitService",
     "Redirect",
     "Rejection",
     "RequestLimit",
@@ -178,4 +185,5 @@ __all__ = [
     "VirtualHost",
     "WeightedBackend",
     "Workload",
+    "ways",
 ]

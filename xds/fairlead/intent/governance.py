@@ -1,10 +1,11 @@
-"""What becomes of requests beside their routes: limits that each proxy counts for itself."""
+"""What becomes of requests beside their routes: limits that each proxy counts for itself, or a service for all."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fairlead.intent.backends import Backend
 from fairlead.intent.base import Nanoseconds, Origin
-from fairlead.intent.matching import ValueMatch
+from fairlead.intent.conditions import Condition, Requests
 from fairlead.problems import ObjectKey
 
 
@@ -19,7 +20,7 @@ class RuleName(NamedTuple):
         return f"{self.key.namespace}/{self.key.name}/{self.number}"
 
 
-# --- Limits -----------------------------------------------------------------------------------------------------------
+# --- Limits that each proxy counts for itself -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +29,6 @@ class TokenBucket:
 
     size: int
     interval: Nanoseconds
-
-
-@dataclass(frozen=True, slots=True)
-class Requests:
-    """Some of the requests: all conditions hold."""
-
-    headers: tuple[ValueMatch, ...] = ()
-    query_parameters: tuple[ValueMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +86,47 @@ class RouteLimit:
     """Of the answer to requests above the limit; empty for Envoy's own."""
 
 
+# --- Limits that a service counts -------------------------------------------------------------------------------------
+
+
+class RateLimitService(NamedTuple):
+    """A service that proxies ask for each request whether it is above a limit."""
+
+    domain: str
+    """What its limits belong to."""
+    backend: Backend
+    timeout: Nanoseconds
+    """How long a request waits for the answer."""
+    fail_closed: bool = False
+    """Without an answer requests are refused; else they pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRequests:
+    """Requests that the service counts together, or by the values of something."""
+
+    entries: tuple[tuple[str, str], ...]
+    """What the service is asked for, as in `CountedDescriptor`: the first one names the limit; one for each condition
+    of the longest of `ways` follows; then for each of what has values one without a value."""
+    ways: tuple[tuple[Condition, ...], ...]
+    """They exclude each other: a request is counted when all conditions of one of them hold."""
+    by_header: tuple[str, ...] = ()
+    by_query_parameter: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalLimit:
+    """That requests of a route are counted by a service, which alone knows how many of them may pass."""
+
+    name: RuleName
+    service: RateLimitService
+    counted: tuple[CountedRequests, ...]
+    """No request is among two of them."""
+
+
 # --- All of them ------------------------------------------------------------------------------------------------------
 
-RoutePolicy = RouteLimit
+RoutePolicy = RouteLimit | GlobalLimit
 """What becomes of the requests of a route; each has a `name`."""
 
 
@@ -105,4 +136,11 @@ class Governance:
 
     limits: tuple[LimitFilter, ...] = ()
     """Those are told apart from listeners, so that a change of a limit changes none."""
+    rate_limit_services: tuple[RateLimitService, ...] = ()
+    """Those that count requests of routes."""
     origin: Origin = ()
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """What is asked about requests."""
+        return tuple(dict.fromkeys(service.backend for service in self.rate_limit_services))

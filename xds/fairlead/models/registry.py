@@ -3,7 +3,7 @@
 import difflib
 
 from fairlead.models import core, gateway_api
-from fairlead.models.asm import credential, local_rate_limiter
+from fairlead.models.asm import credential, global_rate_limiter, local_rate_limiter
 from fairlead.models.base import KubernetesObject
 from fairlead.models.istio import destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry
 from fairlead.problems import Problem, warning
@@ -27,6 +27,7 @@ KINDS: tuple[type[KubernetesObject], ...] = (
     gateway_api.HTTPRoute,
     gateway_api.ReferenceGrant,
     credential.ASMCredential,
+    global_rate_limiter.ASMGlobalRateLimiter,
     local_rate_limiter.ASMLocalRateLimiter,
 )
 """Every kind that is read."""
@@ -43,7 +44,6 @@ _UNSUPPORTED = {
     "gateway.networking.x-k8s.io": {"XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"},
     "istio.alibabacloud.com": {
         "ASMCircuitBreaker",
-        "ASMGlobalRateLimiter",
         "ASMKnativeConfig",
         "IstioGateway",
         "QuotaSchedulingPolicy",

@@ -14,6 +14,7 @@ from fairlead._pb.google.protobuf import wrappers_pb2
 from fairlead.intent import HttpConnections
 from fairlead.render import dynamic_forward_proxy
 from fairlead.render.encoding import packed
+from fairlead.render.global_limits import global_limit_filter
 from fairlead.render.limits import limit_filter
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
 
@@ -41,8 +42,9 @@ def http_filters(connections: HttpConnections) -> tuple[HttpFilter, ...]:
     """The filters that requests pass, in order."""
     router = _ROUTER if connections.options.debug_headers else _SILENT_ROUTER
     found = (_GRPC_WEB, *_COMMON) if connections.grpc_web else _COMMON
-    # Behind CORS: preflights are answered before they count.
-    found = (*found, *map(limit_filter, connections.governance.limits))
+    # Behind CORS: preflights are answered before they count. What the proxy itself rejects counts for no service.
+    governance = connections.governance
+    found = (*found, *map(limit_filter, governance.limits), *map(global_limit_filter, governance.rate_limit_services))
     if (rate := connections.dns_refresh_rate) is not None:
         found = (*found, _filter(dynamic_forward_proxy.FILTER, dynamic_forward_proxy.filter_config(rate)))
     return (*found, router)

@@ -7,15 +7,12 @@ filter's configuration is a resource of its own (ECDS), so that a change of it i
 that there are, and drains none.
 """
 
-import itertools
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from fairlead._pb.envoy.config.accesslog.v3 import accesslog_pb2
 from fairlead._pb.envoy.config.core.v3 import base_pb2
 from fairlead._pb.envoy.config.core.v3.config_source_pb2 import ExtensionConfigSource
 from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
-from fairlead._pb.envoy.config.route.v3 import route_components_pb2
 from fairlead._pb.envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from fairlead._pb.envoy.extensions.common.ratelimit.v3 import ratelimit_pb2
 from fairlead._pb.envoy.extensions.filters.http.local_ratelimit.v3 import local_rate_limit_pb2
@@ -27,14 +24,23 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
 from fairlead._pb.envoy.type.metadata.v3 import metadata_pb2
 from fairlead._pb.envoy.type.v3 import percent_pb2, token_bucket_pb2
 from fairlead._pb.google.protobuf import wrappers_pb2
-from fairlead.intent import LimitFilter, RequestLimit, Requests, RouteLimit, TokenBucket
+from fairlead.intent import (
+    Condition,
+    LimitFilter,
+    LimitOverride,
+    RequestLimit,
+    Requests,
+    RouteLimit,
+    RuleName,
+    TokenBucket,
+    ways,
+)
+from fairlead.render import rate_limits
 from fairlead.render.encoding import AGGREGATED, duration, packed, resource
-from fairlead.render.matches import header_matcher, query_parameter_matcher
 from fairlead.render.names import LIMITS_METADATA, limit_filter_name
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
 
-_Action = route_components_pb2.RateLimit.Action
 _YES = "1"
 _CONDITION, _OVERRIDE, _VALUE = "condition", "override", "value"
 """Keys of descriptors' entries."""
@@ -111,63 +117,51 @@ def _header(name: str, value: str) -> base_pb2.HeaderValueOption:
 def _write(message: local_rate_limit_pb2.LocalRateLimit, limit: RequestLimit) -> None:
     earlier: list[Requests] = []
     for number, override in enumerate(limit.overrides):
-        by = [
-            *(_Action(request_headers=_Action.RequestHeaders(header_name=name)) for name in override.by_header),
-            *(
-                _Action(query_parameters=_Action.QueryParameters(query_parameter_name=name))
-                for name in override.by_query_parameter
-            ),
-        ]
-        own = _Counted(str(limit.name), f"override-{number}", override.bucket, tuple(by))
-        _count(message, own, (limit.only, override.requests), tuple(earlier))
+        found = ways((limit.only, override.requests), earlier)
+        _count(message, limit.name, found, override.bucket, f"override-{number}", override)
         earlier.append(override.requests)
-    _count(message, _Counted(str(limit.name), "", limit.bucket), (limit.only,), tuple(earlier))
+    _count(message, limit.name, ways((limit.only,), earlier), limit.bucket)
 
 
-class _Counted(NamedTuple):
-    """What is counted in one bucket, or in one for each value of something."""
-
-    limit: str
-    override: str
-    bucket: TokenBucket
-    by: tuple[route_components_pb2.RateLimit.Action, ...] = ()
-    """What has values, without the key of the descriptor's entry."""
-
-
-def _count(
+def _count(  # noqa: PLR0917  # what is counted, and how much of it
     message: local_rate_limit_pb2.LocalRateLimit,
-    counted: _Counted,
-    holding: tuple[Requests, ...],
-    failing: tuple[Requests, ...],
+    name: RuleName,
+    found: tuple[tuple[Condition, ...], ...],
+    bucket: TokenBucket,
+    mark: str = "",
+    by: LimitOverride | None = None,
 ) -> None:
-    """Count the requests for which all of `holding`, and none of `failing`, holds as a whole.
-
-    Not both of two conditions means: not the first, or the first and not the second. So there are several ways, which
-    exclude each other, and of which each makes the same descriptor.
-    """
-    length = sum(len(_parts(requests)) for requests in (*holding, *failing))
-    first = [_match(part, expected=True) for requests in holding for part in _parts(requests)]
-    mark = [_fixed(_OVERRIDE, counted.override)] if counted.override else []
-    by = []
-    for number, action in enumerate(counted.by):
-        keyed = _Action()
-        keyed.CopyFrom(action)
-        getattr(keyed, keyed.WhichOneof("action_specifier") or "").descriptor_key = f"{_VALUE}-{number}"
-        by.append(keyed)
-    for way in itertools.product(*map(_ways_to_fail, failing)):
-        conditions = [*first, *itertools.chain.from_iterable(way)]
-        filler = [_fixed(_CONDITION, _YES)] * (length - len(conditions))
-        message.rate_limits.add(actions=[_named(counted.limit), *conditions, *filler, *mark, *by])
-    entries = [(counted.limit, _YES), *[(_CONDITION, _YES)] * length]
-    if counted.override:
-        entries.append((_OVERRIDE, counted.override))
-    entries += [(f"{_VALUE}-{number}", "") for number in range(len(by))]
+    """Count requests in one bucket, or in one for each value of something; each way makes the same descriptor."""
+    length = max(map(len, found))
+    sources = ((), ()) if by is None else (by.by_header, by.by_query_parameter)
+    keys = [f"{_VALUE}-{number}" for number in range(sum(map(len, sources)))]
+    marks = [(_OVERRIDE, mark)] if mark else []
+    for way in found:
+        message.rate_limits.add(
+            actions=[
+                _named(str(name)),
+                *(rate_limits.condition(_CONDITION, _YES, condition) for condition in way),
+                *[rate_limits.fixed(_CONDITION, _YES)] * (length - len(way)),
+                *(rate_limits.fixed(*entry) for entry in marks),
+                *rate_limits.values(*sources, keys),
+            ]
+        )
+    entries = [(str(name), _YES), *[(_CONDITION, _YES)] * length, *marks, *((key, "") for key in keys)]
     message.descriptors.add(
         entries=[ratelimit_pb2.RateLimitDescriptor.Entry(key=key, value=value) for key, value in entries],
-        token_bucket=_token_bucket(counted.bucket),
+        token_bucket=_token_bucket(bucket),
     )
-    if by:
+    if keys:
         message.max_dynamic_descriptors.value = _MAX_VALUES
+
+
+def _named(limit: str) -> rate_limits.Action:
+    """Only for routes that name the limit."""
+    key = metadata_pb2.MetadataKey(key=LIMITS_METADATA, path=[metadata_pb2.MetadataKey.PathSegment(key=limit)])
+    of_route = rate_limits.Action.MetaData.ROUTE_ENTRY
+    return rate_limits.Action(
+        metadata=rate_limits.Action.MetaData(descriptor_key=limit, metadata_key=key, source=of_route)
+    )
 
 
 def _token_bucket(bucket: TokenBucket) -> token_bucket_pb2.TokenBucket:
@@ -175,55 +169,6 @@ def _token_bucket(bucket: TokenBucket) -> token_bucket_pb2.TokenBucket:
         max_tokens=bucket.size,
         tokens_per_fill=wrappers_pb2.UInt32Value(value=bucket.size),
         fill_interval=duration(bucket.interval),
-    )
-
-
-def _parts(requests: Requests) -> tuple[Requests, ...]:
-    """The conditions that one action of Envoy can ask for, each: those of headers, those of query parameters."""
-    headers = (Requests(headers=requests.headers),) if requests.headers else ()
-    parameters = (Requests(query_parameters=requests.query_parameters),) if requests.query_parameters else ()
-    return headers + parameters
-
-
-def _ways_to_fail(requests: Requests) -> Iterator[list[route_components_pb2.RateLimit.Action]]:
-    parts = _parts(requests)
-    for number, part in enumerate(parts):
-        yield [*(_match(before, expected=True) for before in parts[:number]), _match(part, expected=False)]
-
-
-# --- Actions ----------------------------------------------------------------------------------------------------------
-
-
-def _named(limit: str) -> route_components_pb2.RateLimit.Action:
-    """Only for routes that name the limit."""
-    key = metadata_pb2.MetadataKey(key=LIMITS_METADATA, path=[metadata_pb2.MetadataKey.PathSegment(key=limit)])
-    return _Action(
-        metadata=_Action.MetaData(descriptor_key=limit, metadata_key=key, source=_Action.MetaData.ROUTE_ENTRY)
-    )
-
-
-def _fixed(key: str, value: str) -> route_components_pb2.RateLimit.Action:
-    return _Action(generic_key=_Action.GenericKey(descriptor_key=key, descriptor_value=value))
-
-
-def _match(part: Requests, *, expected: bool) -> route_components_pb2.RateLimit.Action:
-    expect_match = wrappers_pb2.BoolValue(value=expected)
-    if part.headers:
-        return _Action(
-            header_value_match=_Action.HeaderValueMatch(
-                descriptor_key=_CONDITION,
-                descriptor_value=_YES,
-                expect_match=expect_match,
-                headers=map(header_matcher, part.headers),
-            )
-        )
-    return _Action(
-        query_parameter_value_match=_Action.QueryParameterValueMatch(
-            descriptor_key=_CONDITION,
-            descriptor_value=_YES,
-            expect_match=expect_match,
-            query_parameters=map(query_parameter_matcher, part.query_parameters),
-        )
     )
 
 

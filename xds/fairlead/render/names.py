@@ -1,6 +1,6 @@
 """Names that more than one resource uses. Those of clusters are Istio's: people search config dumps for them."""
 
-from fairlead.intent import ANY_HOST, RUNTIME, Backend, LimitFilter, Rejection
+from fairlead.intent import ANY_HOST, RUNTIME, Backend, LimitFilter, RateLimitService, Rejection
 from fairlead.snapshot.wire import content_hash
 
 UNRESOLVED_CLUSTER = "UnknownService"
@@ -47,3 +47,8 @@ def limit_filter_name(found: LimitFilter) -> str:
     if found.rejection != Rejection():
         parts.append(content_hash(repr((found.rejection.status, found.rejection.headers)).encode())[:8])
     return ".".join(parts)
+
+
+def rate_limit_filter_name(service: RateLimitService) -> str:
+    """Name of the filter that asks a rate limit service, for routes to say what for; services are told by a hash."""
+    return f"fairlead.rate_limit.{content_hash(repr(tuple(service)).encode())[:8]}"

@@ -16,13 +16,16 @@ from fairlead.intent import (
     DirectResponse,
     Fault,
     Forward,
+    GlobalLimit,
     Redirect,
     Route,
+    RouteLimit,
     RouteTable,
     VirtualHost,
 )
 from fairlead.render import actions, matches
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, share, whole_seconds
+from fairlead.render.global_limits import write_global_limit
 from fairlead.render.headers import write_headers
 from fairlead.render.limits import write_limit
 from fairlead.render.metadata import is_route, made_of
@@ -99,7 +102,11 @@ def write_route(message: route_components_pb2.Route, entry: Route) -> None:
     if is_route(entry.origin):
         message.metadata.CopyFrom(made_of(entry.origin[0]))
     for policy in entry.policies:
-        write_limit(message.metadata, policy)
+        match policy:
+            case RouteLimit():
+                write_limit(message.metadata, policy)
+            case GlobalLimit():
+                write_global_limit(message, policy)
     message.stat_prefix = entry.stat_prefix
     matches.write_match(message.match, entry.match)
     request_headers, response_headers = entry.request_headers, entry.response_headers

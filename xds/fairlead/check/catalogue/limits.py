@@ -18,5 +18,11 @@ SUBJECT = Subject(
             "Nothing is limited, unless there are such proxies after all.",
             "Write the object into the namespace of the proxies, with labels that they have.",
         ),
+        Entry(
+            "not-grpc",
+            "a rate limit service whose port is not said to speak gRPC",
+            "Proxies would call it by HTTP/1.1, and get no answer.",
+            "Name the port of the Service `grpc`, or give it `appProtocol: grpc`; a ServiceEntry's, `protocol: GRPC`.",
+        ),
     ),
 )

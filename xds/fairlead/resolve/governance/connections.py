@@ -1,7 +1,7 @@
 """What connections know of the rules that routes refer to, and which of a proxy's labels decide about rules."""
 
 from fairlead.derive import derived
-from fairlead.intent import Governance, LimitFilter, RequestLimit, RuleName
+from fairlead.intent import Backend, Governance, LimitFilter, RateLimitService, RequestLimit, RuleName
 from fairlead.models.asm.governing import Traffic
 from fairlead.resolve.governance import rules
 from fairlead.resolve.governance.kinds import KINDS
@@ -21,8 +21,16 @@ def of_connections(world: World, selection: Selection, traffic: Traffic, ports: 
     ]
     return Governance(
         limits=tuple(sorted({limit_filter for rule in found if (limit_filter := _limit_filter(rule)) is not None})),
+        rate_limit_services=tuple(
+            sorted({policy for rule in found if isinstance(policy := rule.policy.for_connections, RateLimitService)})
+        ),
         origin=tuple(dict.fromkeys(rule.key for rule in found)),
     )
+
+
+def backends_of_inbound(world: World, selection: Selection) -> frozenset[Backend]:
+    """What sidecars may ask about requests to their workloads: the same for all of a namespace with the same rules."""
+    return frozenset(of_connections(world, selection, Traffic.SIDECAR_INBOUND, frozenset()).backends)
 
 
 # --- Limits that are told apart from connections ----------------------------------------------------------------------
@@ -40,9 +48,9 @@ def _limits_by_filter(world: World, selection: Selection) -> dict[LimitFilter, d
     found: dict[LimitFilter, dict[RuleName, RequestLimit]] = {}
     for traffic in Traffic:
         for rule in rules.of_selection(world, LOCAL_LIMITS, selection, traffic):
-            limit_filter = _limit_filter(rule)
-            if limit_filter is not None and rule.policy.for_connections is not None:
-                found.setdefault(limit_filter, {})[rule.name] = rule.policy.for_connections
+            limit, limit_filter = rule.policy.for_connections, _limit_filter(rule)
+            if isinstance(limit, RequestLimit) and limit_filter is not None:
+                found.setdefault(limit_filter, {})[rule.name] = limit
     return found
 
 

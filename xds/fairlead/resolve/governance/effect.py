@@ -34,9 +34,10 @@ def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:
             )
     port = f" for port {rule.port}" if rule.port else ""
     route = f" with a route named {rule.route}" if rule.route else ""
+    forwarded = " that requests are forwarded by" if kind.only_forwarded else ""
     return warning(
         "limit-without-effect",
-        f"{proxies} have no virtual host {rule.host}{port}{route}, so that it has no effect",
+        f"{proxies} have no virtual host {rule.host}{port}{route}{forwarded}, so that it has no effect",
         key=rule.key,
         path=rule.path,
         hint="the port is the one that the Gateway's server, or the service, declares" if rule.port else "",

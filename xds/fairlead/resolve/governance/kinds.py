@@ -1,6 +1,7 @@
 """The kinds that are about requests."""
 
+from fairlead.resolve.governance.global_limits import GLOBAL_LIMITS
 from fairlead.resolve.governance.local_limits import LOCAL_LIMITS
 
-KINDS = (LOCAL_LIMITS,)
+KINDS = (LOCAL_LIMITS, GLOBAL_LIMITS)
 """Each knows nothing of the others: a route has one policy of each."""

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fairlead.intent import Route
+from fairlead.intent import Forward, Route
 from fairlead.resolve.governance import rules
 from fairlead.resolve.governance.kinds import KINDS
 from fairlead.resolve.governance.rules import Rule, Target
@@ -18,7 +18,10 @@ def governed(world: World, selection: Selection, target: Target, routes: tuple[R
     """
     for kind in KINDS:
         if found := rules.chosen(world, kind, selection, target):
-            routes = tuple(_governed(route, found) for route in routes)
+            routes = tuple(
+                _governed(route, found) if isinstance(route.action, Forward) or not kind.only_forwarded else route
+                for route in routes
+            )
     return routes
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from fairlead.derive import Collection, derived, derived_index, derived_map
-from fairlead.intent import RequestLimit, RoutePolicy, RuleName
+from fairlead.intent import RateLimitService, RequestLimit, RoutePolicy, RuleName
 from fairlead.models.asm.governing import Governed, GoverningSpec, TargetKind, TargetService, Traffic
 from fairlead.models.base import KubernetesObject
 from fairlead.models.core import Service
@@ -31,7 +31,7 @@ class Policy(NamedTuple):
 
     for_route: RoutePolicy
     """What routes say of it."""
-    for_connections: RequestLimit | None = None
+    for_connections: RequestLimit | RateLimitService | None = None
     """What the connections of these routes have to know."""
 
 
@@ -45,6 +45,8 @@ class Kind:
     """What becomes of the requests that an entry of `configs` is for: name, spec and entry are given."""
     traffic: Traffic
     """Where nothing is said of it, and the proxies are no gateways."""
+    only_forwarded: bool = False
+    """Requests that proxies answer by themselves, as with a redirect, are let be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Rules for what kinds of ASM have in common: which requests, of which proxies, they are about."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from fairlead.models.asm.governing import (
     Governed,
@@ -23,6 +23,8 @@ _HEADER_MATCHES = (
     "is_exact_match_empty",
 )
 _QUERY_MATCHES = ("exact_match", "prefix_match", "suffix_match", "regex_match", "contains_match", "present_match")
+_MOST_OF_BOTH = 6
+"""Each of them doubles the ways in which none of them matches, of which Envoy has to try all."""
 
 
 def proxies(spec: GoverningSpec, configs: Collection[Governed], verb: str) -> Iterator[Problem]:
@@ -75,8 +77,17 @@ def requests(config: Governed, path: FieldPath) -> Iterator[Problem]:
             yield error("conflicting-fields", message, path=(*where, "section_name"), hint="name a VirtualService")
 
 
-def request_match(match: RequestMatcher, path: FieldPath) -> Iterator[Problem]:
-    """What is wrong with the conditions of requests."""
+def overrides(matches: Sequence[RequestMatcher], path: FieldPath) -> Iterator[Problem]:
+    """What is wrong with the conditions of `limit_overrides`, at the entry of `configs` that has them."""
+    both = sum(bool(match.header_match and match.query_match) for match in matches)
+    if both > _MOST_OF_BOTH:
+        message = f"{both} overrides match headers and query parameters at once, {_MOST_OF_BOTH} are allowed"
+        yield error("too-many", message, path=(*path, "limit_overrides"))
+    for index, match in enumerate(matches):
+        yield from _request_match(match, (*path, "limit_overrides", index, "request_match"))
+
+
+def _request_match(match: RequestMatcher, path: FieldPath) -> Iterator[Problem]:
     if match.remote_address is not None:
         message = "requests cannot be told apart by their remote_address yet; the object is not served"
         yield error("unsupported-field", message, path=(*path, "remote_address"), hint="match a header instead")

@@ -14,8 +14,6 @@ _LONGEST_INTERVAL = 9_000_000_000
 """Seconds, 285 years: Envoy refuses what it cannot count in nanoseconds."""
 _MOST_HEADERS = 9
 """Envoy allows ten (LocalRateLimit.response_headers_to_add), of which x-local-rate-limit is one."""
-_MOST_OF_BOTH = 6
-"""Each of them doubles the ways in which none of them matches, of which Envoy has to try all."""
 _STATUS_CODES = frozenset(
     {*range(400, 418), 421, 422, 423, 424, 426, 428, 429, 431, *range(500, 509), 510, 511},
 )
@@ -32,10 +30,7 @@ def local_rate_limiter(obj: ASMLocalRateLimiter) -> Iterator[Problem]:
 def _config(config: LocalRateLimit, path: FieldPath) -> Iterator[Problem]:
     yield from governing.requests(config, path)
     yield from _limit(config.limit, (*path, "limit"))
-    both = [override for override in config.limit_overrides if _asks_for_both(override.request_match)]
-    if len(both) > _MOST_OF_BOTH:
-        message = f"{len(both)} overrides match headers and query parameters at once, {_MOST_OF_BOTH} are allowed"
-        yield error("too-many", message, path=(*path, "limit_overrides"))
+    yield from governing.overrides([override.request_match for override in config.limit_overrides], path)
     for index, override in enumerate(config.limit_overrides):
         yield from _override(override, config.limit, (*path, "limit_overrides", index))
 
@@ -78,7 +73,6 @@ def _interval(interval: Span, path: FieldPath) -> Iterator[Problem]:
 
 def _override(override: LimitOverride, base: LimitConfig, path: FieldPath) -> Iterator[Problem]:
     match, where = override.request_match, (*path, "request_match")
-    yield from governing.request_match(match, where)
     yield from _limit(override.limit, (*path, "limit"))
     if base.per_downstream_connection and _has_values(match):
         message = "buckets for each value cannot be counted for each connection"
@@ -88,10 +82,6 @@ def _override(override: LimitOverride, base: LimitConfig, path: FieldPath) -> It
         if given not in (getattr(base, field), getattr(LimitConfig(fill_interval=Span(), quota=1), field)):
             message = f"{field} of an override has no effect: Envoy answers as the limit itself says"
             yield warning("no-effect", message, path=(*path, "limit", field), hint="write it into limit")
-
-
-def _asks_for_both(match: RequestMatcher) -> bool:
-    return bool(match.header_match and match.query_match)
 
 
 def _has_values(match: RequestMatcher) -> bool:
