@@ -8,6 +8,7 @@ from pathlib import Path
 from fairlead import diagnosis, translation
 from fairlead.models.base import KubernetesObject
 from fairlead.problems import ObjectKey, Problem
+from fairlead.resolve import runtime
 from fairlead.resolve.scope import Locality, Proxy, Role
 from fairlead.resolve.selection import selection
 from fairlead.snapshot import types
@@ -202,6 +203,7 @@ def everything(world: World) -> tuple[Bytes, set[Problem]]:
             *diagnosis.problem_indexes(world, selected, proxy.locality),
         ):
             problems |= index.keys()
+    found[-1, "runtime", ""] = repr(runtime.configuration(world)).encode()
     return found, problems
 
 
