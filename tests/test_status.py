@@ -23,6 +23,7 @@ from fairlead.status import (
     ProxyStatus,
     ProxyTypeStatus,
     ReachStatus,
+    RuleStatus,
     ServerStatus,
     one_line,
 )
@@ -205,7 +206,11 @@ EXAMPLE = ServerStatus(
         overall=ReachStatus(3, 3.25, 4.0, 71.125),
         types={"cds": ReachStatus(3, 3.25, 4.0, 71.125)},
     ),
-    limits={"default/shop/0": 0, "default/shop/1": 2},
+    rules=(
+        RuleStatus("ASMLocalRateLimiter default/shop", "spec.configs[0]", 0, 0, (), "no gateway is connected"),
+        RuleStatus("ASMLocalRateLimiter default/shop", "spec.configs[1]", 3, 2, ("edge-1", "edge-2"), ""),
+        RuleStatus("ASMCircuitBreaker default/shop", "spec.configs[0]", 1, 1, ("edge-1",), ""),
+    ),
 )
 
 
@@ -258,7 +263,13 @@ def test_the_schema() -> None:
             "overall": reach,
             "types": {"cds": reach},
         },
-        "limits": {"default/shop/0": "int", "default/shop/1": "int"},
+        "rules": [
+            {
+                **dict.fromkeys(("object", "path", "reason"), "str"),
+                **dict.fromkeys(("selected", "proxies"), "int"),
+                "at": ["str"],
+            }
+        ],
     }
 
 
@@ -294,7 +305,7 @@ PROBLEMS = [
     "warning[unknown-field] no such field (Gateway default/a, spec.foo)",
     "  hint: drop it",
 ]
-NOWHERE = "limit default/shop/0 is in force at no proxy"
+NOWHERE = "ASMLocalRateLimiter default/shop spec.configs[0] is in force at no proxy: no gateway is connected"
 SUMMARY = [
     "fairlead 1.2.3: 1 Gateway, 2 VirtualService",
     "2 proxies: 1 synced, 1 rejected",
@@ -335,8 +346,11 @@ EDGE_2 = [
 async def test_text_in_full() -> None:
     async with answering(EXAMPLE) as address:
         lines = (await printed(address, "--all")).stdout.splitlines()
-    somewhere = "limit default/shop/1 is in force at 2 proxies"
-    assert lines == [*SUMMARY, *EDGE_1, *EDGE_2, NOWHERE, somewhere, *PROBLEMS]
+    somewhere = [
+        "ASMLocalRateLimiter default/shop spec.configs[1] is in force at 2 proxies of 3 that it is for",
+        "ASMCircuitBreaker default/shop spec.configs[0] is in force at 1 proxy",
+    ]
+    assert lines == [*SUMMARY, *EDGE_1, *EDGE_2, NOWHERE, *somewhere, *PROBLEMS]
 
 
 async def test_text_of_proxies_that_are_named() -> None:

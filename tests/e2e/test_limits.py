@@ -221,10 +221,14 @@ async def test_the_printed_manifest_limits_the_host_by_any_of_its_names(limits: 
 
 async def test_the_status_tells_at_how_many_proxies_a_limit_is_in_force(limits: Limits) -> None:
     assert limits.stack.fairlead is not None
-    found = (await limits.stack.fairlead.status())["limits"]
-    assert found["istio-system/exact/0"] == 2
-    assert found["istio-system/helloworld/0"] == 2
-    assert found["default/elsewhere/0"] == 0, "it is not in the namespace of the proxies"
+    rules = (await limits.stack.fairlead.status())["rules"]
+    found = {rule["object"]: rule for rule in rules if rule["path"] == "spec.configs[0]"}
+    for name in ("exact", "helloworld"):
+        rule = found[f"ASMLocalRateLimiter {PROXY_NAMESPACE}/{name}"]
+        assert (rule["selected"], rule["proxies"], rule["at"], rule["reason"]) == (2, 2, ["proxy-1", "proxy-2"], "")
+    rule = found["ASMLocalRateLimiter default/elsewhere"]
+    assert (rule["selected"], rule["proxies"]) == (0, 0)
+    assert rule["reason"] == "no gateway in namespace default with istio: ingressgateway is connected"
 
 
 async def test_the_third_request_within_a_minute_is_above_a_quota_of_two(limits: Limits) -> None:

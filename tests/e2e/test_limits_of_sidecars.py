@@ -66,4 +66,8 @@ endpoints: [{{addresses: [{own}]}}]
 
         found = await asyncio.to_thread(ask_ten_times)
     assert found == [200] * 4 + [429] * 2 + [503] * 4, "first the callee's limit, then also the caller's"
-    assert (await server.status())["limits"] == {"default/caller/0": 1, "default/shop/0": 1}
+    rules = (await server.status())["rules"]
+    assert {(rule["object"], rule["proxies"]) for rule in rules} == {
+        ("ASMLocalRateLimiter default/caller", 1),
+        ("ASMLocalRateLimiter default/shop", 1),
+    }

@@ -5,7 +5,7 @@ the names of the fields here. It is meant for scripts: fields may be added, none
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairlead.problems import ObjectKey, Position, Problem, format_path
@@ -141,6 +141,24 @@ class ChangeStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleStatus:
+    """Where a limit or another rule for requests is in force."""
+
+    object: str
+    """`Kind namespace/name`."""
+    path: str
+    """Of the rule within the object, such as `spec.configs[0]`."""
+    selected: int
+    """Number of the connected proxies that it is for, by their labels and namespace."""
+    proxies: int
+    """Number of those where it is in force for some route."""
+    at: tuple[str, ...]
+    """The ids of ten of these, at most."""
+    reason: str
+    """Why it is in force nowhere; empty when it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServerStatus:
     """Everything."""
 
@@ -155,8 +173,8 @@ class ServerStatus:
     problems: tuple[ProblemStatus, ...]
     last_change: ChangeStatus | None = None
     """None when there was no change yet."""
-    limits: dict[str, int] = field(default_factory=dict)
-    """Limit of requests, `namespace/name/number` -> number of connected proxies where it is in force."""
+    rules: tuple[RuleStatus, ...] = ()
+    """What ASM's objects say of requests; by object."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, with the names of the fields."""
@@ -188,6 +206,7 @@ class ServerStatus:
             data,
             proxies=tuple(proxies),
             problems=problems,
+            rules=tuple(_pick(RuleStatus, rule, at=tuple(rule["at"])) for rule in data["rules"]),
             last_change=None if change is None else _change(change),
         )
 

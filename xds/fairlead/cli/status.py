@@ -14,7 +14,7 @@ from fairlead.cli.output import OUT, fail
 from fairlead.errors import AdminError, SettingsError
 from fairlead.protocol.events import SyncState
 from fairlead.server.settings import Address, parse_address
-from fairlead.status import ChangeStatus, ProblemStatus, ProxyStatus, ReachStatus, ServerStatus, one_line
+from fairlead.status import ChangeStatus, ProblemStatus, ProxyStatus, ReachStatus, RuleStatus, ServerStatus, one_line
 
 _COLOURS = {SyncState.REJECTED: "red", SyncState.STALE: "yellow", SyncState.NOT_SENT: "dim", SyncState.SYNCED: "green"}
 """From the worst state to the best."""
@@ -101,7 +101,7 @@ def _show(found: ServerStatus, ids: list[str], *, everything: bool) -> None:
             _show_in_full(proxy)
     else:
         _show_unsettled([proxy for proxy in found.proxies if _state(proxy) is not SyncState.SYNCED])
-    _show_limits(found.limits, everything=everything)
+    _show_rules(found.rules, everything=everything)
     for problem in found.problems:
         _show_problem(problem)
 
@@ -161,13 +161,15 @@ def _show_unsettled(proxies: list[ProxyStatus]) -> None:
         _print(f"and {len(proxies) - _SHOWN} more; fairlead status --all shows them")
 
 
-def _show_limits(limits: dict[str, int], *, everything: bool) -> None:
+def _show_rules(rules: tuple[RuleStatus, ...], *, everything: bool) -> None:
     """Those that are in force nowhere; with `everything` the others, too."""
-    for name, number in limits.items():
-        if not number:
-            _print(f"limit {name} is in force at no proxy", "yellow")
+    for rule in rules:
+        name = f"{rule.object} {rule.path}"
+        if not rule.proxies:
+            _print(f"{name} is in force at no proxy: {rule.reason}", "yellow")
         elif everything:
-            _print(f"limit {name} is in force at {_proxies(number)}")
+            of = "" if rule.proxies == rule.selected else f" of {rule.selected} that it is for"
+            _print(f"{name} is in force at {_proxies(rule.proxies)}{of}")
 
 
 def _show_proxies(found: ServerStatus, ids: list[str]) -> None:

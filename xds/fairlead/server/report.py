@@ -8,8 +8,8 @@ from fairlead.problems import Problem
 from fairlead.protocol.events import SyncState, TypeStatus
 from fairlead.server.ads import XdsServer
 from fairlead.server.connection import Connection, Locate
+from fairlead.server.governance import rule_statuses
 from fairlead.server.hub import Hub
-from fairlead.server.limits import proxies_by_limit
 from fairlead.server.refusals import Refusal, in_words, refusal_problems
 from fairlead.snapshot import types
 from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerStatus, with_places
@@ -31,7 +31,7 @@ def server_status(hub: Hub, xds: XdsServer) -> ServerStatus:
         proxies=proxies,
         problems=tuple(map(ProblemStatus.of, present_problems(hub, xds))),
         last_change=hub.convergence.last_change(),
-        limits=proxies_by_limit(hub.world, (connection.proxy for connection in connections)),
+        rules=rule_statuses(hub.world, ((connection.node.id, connection.proxy) for connection in connections)),
     )
 
 

@@ -1,6 +1,7 @@
 """Rules that no route of the proxies that they are for has."""
 
 from fairlead.derive import derived
+from fairlead.intent import RuleName
 from fairlead.models.asm.governing import Traffic
 from fairlead.problems import Problem, Related, warning
 from fairlead.resolve.governance import rules
@@ -15,6 +16,23 @@ def to_be_used(world: World, selection: Selection) -> frozenset[Rule]:
     """The rules for proxies of a selection, except those that each workload has for itself."""
     traffic = Traffic.GATEWAY if selection.role is Role.GATEWAY else Traffic.SIDECAR_OUTBOUND
     return frozenset(rule for kind in KINDS for rule in rules.of_selection(world, kind, selection, traffic))
+
+
+def of_proxies(world: World, selection: Selection) -> dict[RuleName, Rule]:
+    """For each name that rules for proxies of a selection have, one of these; those of single workloads included."""
+    return {
+        rule.name: rule
+        for kind in KINDS
+        for traffic in Traffic
+        for rule in rules.of_selection(world, kind, selection, traffic)
+    }
+
+
+def proxies_of(rule: Rule) -> str:
+    """The proxies that a rule is for, in words."""
+    role = Role.GATEWAY if rule.traffic is Traffic.GATEWAY else Role.SIDECAR
+    labels = ", ".join(f"{name}: {value}" for name, value in sorted(rule.labels))
+    return f"{role.value} in namespace {rule.key.namespace}{f' with {labels}' if labels else ''}"
 
 
 def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:

@@ -1,0 +1,79 @@
+"""Where the rules of ASM are in force: at which proxies, or why at none."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from fairlead import diagnosis, translation
+from fairlead.intent import HttpConnections, RuleName
+from fairlead.problems import format_path
+from fairlead.resolve.governance import effect, rules
+from fairlead.resolve.governance.kinds import KINDS
+from fairlead.resolve.governance.rules import Rule
+from fairlead.resolve.scope import Proxy, Selection
+from fairlead.resolve.selection import selection
+from fairlead.status import RuleStatus
+from fairlead.world import World
+
+_NAMED = 10
+"""Proxies that are told by their ids, at most."""
+
+
+@dataclass
+class _Reach:
+    """What has been found out of a rule."""
+
+    rule: Rule
+    selected: int = 0
+    proxies: int = 0
+    at: list[str] = field(default_factory=list)
+    reason: str = ""
+
+
+def rule_statuses(world: World, proxies: Iterable[tuple[str, Proxy]]) -> tuple[RuleStatus, ...]:
+    """The state of each rule, by its object; `proxies` are those that are connected, with their ids."""
+    found = {
+        rule.name: _Reach(rule)
+        for kind in KINDS
+        for name in rules.rules(world, kind).keys()  # noqa: SIM118  # no dict: keys() records the reading
+        for rule in rules.rules(world, kind).get(name) or ()
+    }
+    if not found:
+        return ()
+    ids: dict[Selection, list[str]] = {}
+    for proxy_id, proxy in proxies:
+        ids.setdefault(selection(world, proxy), []).append(proxy_id)
+    for chosen, alike in ids.items():
+        in_use = _in_use(world, chosen)
+        for rule in effect.of_proxies(world, chosen.shared).values():
+            reach = found[rule.name]
+            reach.selected += len(alike)
+            if rule.name in in_use:
+                reach.proxies += len(alike)
+                reach.at += alike[: _NAMED - len(reach.at)]
+            elif not reach.reason:
+                reach.reason = effect.without_effect(world, chosen.shared, rule).message
+    return tuple(_status(found[name]) for name in sorted(found))
+
+
+def _in_use(world: World, chosen: Selection) -> set[RuleName]:
+    found: set[RuleName] = set()
+    if effect.to_be_used(world, chosen.shared):  # or else there would be an index that nobody else reads, nor drops
+        found.update(diagnosis.rules_in_use(world, chosen.shared).keys())
+    if chosen.workload is not None:
+        outcomes = translation.sidecar_outcomes(world, chosen)
+        for key in outcomes.keys():  # noqa: SIM118  # no dict
+            outcome = outcomes.get(key)
+            for chain in () if outcome is None or outcome.value is None else outcome.value.filter_chains:
+                if isinstance(chain.connections, HttpConnections) and chain.connections.inline is not None:
+                    found.update(policy.name for route in chain.connections.inline.routes for policy in route.policies)
+    return found
+
+
+def _status(reach: _Reach) -> RuleStatus:
+    rule = reach.rule
+    reason = "" if reach.proxies else reach.reason
+    if not reach.selected:
+        reason = f"no {effect.proxies_of(rule)} is connected"
+    # A rule stands for an entry of a list; what follows is where it names a host.
+    path = format_path(rule.path[:3])
+    return RuleStatus(str(rule.key), path, reach.selected, reach.proxies, tuple(sorted(reach.at)), reason)
