@@ -23,7 +23,7 @@ from support.expectations import EXAMPLES, NAMES
 from typer.main import get_command
 from typer.testing import CliRunner
 
-COMMANDS = ("serve", "check", "render", "explain", "diff", "status", "bootstrap", "demo", "pki")
+COMMANDS = ("serve", "ratelimit", "check", "render", "explain", "diff", "status", "bootstrap", "demo", "pki")
 FAULTY = """\
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -420,6 +420,9 @@ def serving(path: Path, *arguments: str) -> subprocess.Popen[str]:
         (("--tls-cert", "c.pem"), "--tls-cert and --tls-key belong together"),
         (("--tls-key", "c.key"), "--tls-cert and --tls-key belong together"),
         (("--client-ca", "ca.pem"), "--client-ca needs --tls-cert and --tls-key"),
+        (("--runtime-address", "127.0.0.1:0"), "--runtime-address needs a port"),
+        (("--runtime-advertised-address", "nowhere"), "--runtime-advertised-address is 'nowhere'; write HOST:PORT"),
+        (("--redis-url", "http://127.0.0.1"), "--redis-url cannot be used: Redis URL must specify one of"),
         (("--deletion-grace", "-1"), "--deletion-grace is -1; give 0 or more seconds"),
     ],
 )

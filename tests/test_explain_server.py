@@ -32,7 +32,7 @@ URL = "http://a.example.com:80/cart"
 async def serving(tmp_path: Path) -> AsyncIterator[tuple[Server, Address]]:
     async with Server(tmp_path, *OBJECTS) as server:
         questions = [explaining(server.hub, server.xds)]
-        admin = AdminServer(Address("127.0.0.1", 0), server.hub.ready.is_set, server.status, questions=questions)
+        admin = AdminServer(Address("127.0.0.1", 0), server.hub.ready.is_set, questions=questions)
         task = asyncio.create_task(admin.run())
         try:
             yield server, admin.address

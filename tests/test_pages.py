@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 from e2e.objects import issued, secret
-from fairlead.server.admin import AdminServer
+from fairlead.server.admin import AdminServer, status_page
 from fairlead.server.metrics import Metrics
 from fairlead.server.pages import pages
 from fairlead.server.settings import Address
@@ -33,7 +33,7 @@ Get = Callable[[str], Awaitable[httpx.Response]]
 async def serving(tmp_path: Path, *texts: str) -> AsyncIterator[tuple[Server, Get]]:
     async with Server(tmp_path, *texts, secret("cert", PAIR, "edge")) as server:
         views = pages(server.hub, server.xds, Metrics(server.hub, server.xds, Watchdog(lambda: None)))
-        admin = AdminServer(Address("127.0.0.1", 0), server.hub.ready.is_set, server.status, views)
+        admin = AdminServer(Address("127.0.0.1", 0), server.hub.ready.is_set, [status_page(server.status), *views])
         task = asyncio.create_task(admin.run())
         try:
             async with httpx.AsyncClient(base_url=f"http://{admin.address}", trust_env=False) as client:

@@ -15,7 +15,7 @@ from fairlead.cli import output
 from fairlead.cli import status as command
 from fairlead.cli.main import app
 from fairlead.protocol.events import SyncState
-from fairlead.server.admin import AdminServer
+from fairlead.server.admin import AdminServer, status_page
 from fairlead.server.settings import Address
 from fairlead.status import (
     ChangeStatus,
@@ -287,7 +287,7 @@ def test_a_newer_server_may_tell_more() -> None:
 async def answering(*answers: ServerStatus) -> AsyncIterator[str]:
     """The address of an admin endpoint that gives these, the last one again and again."""
     rest: Iterator[ServerStatus] = iter(answers)
-    server = AdminServer(Address("127.0.0.1", 0), lambda: False, lambda: next(rest, answers[-1]))
+    server = AdminServer(Address("127.0.0.1", 0), lambda: False, [status_page(lambda: next(rest, answers[-1]))])
     task = asyncio.create_task(server.run())
     try:
         yield str(server.address)
@@ -412,7 +412,7 @@ async def test_wait_for_a_server_that_is_about_to_start(tmp_path: Path) -> None:
     waiting = asyncio.create_task(printed(address, "--wait"))
     async with Server(tmp_path) as server:
         parsed = Address("127.0.0.1", int(address.rpartition(":")[2]))
-        admin = AdminServer(parsed, lambda: True, server.status)
+        admin = AdminServer(parsed, lambda: True, [status_page(server.status)])
         task = asyncio.create_task(admin.run())
         assert (await asyncio.wait_for(waiting, 20)).exit_code == 0
         admin.stop()

@@ -64,10 +64,12 @@ class ControlPlane:
     def __init__(self, folder: Path, log: Path, state: Path, arguments: tuple[str, ...]) -> None:
         self.xds_port = free_port()
         self.admin_port = free_port()
+        self.runtime_port = free_port()
         self.log = log
         self._command = (
             *(sys.executable, "-m", "fairlead", "serve", str(folder), "--state-dir", str(state)),
             *("--xds-address", f"127.0.0.1:{self.xds_port}", "--admin-address", f"127.0.0.1:{self.admin_port}"),
+            *("--runtime-address", f"127.0.0.1:{self.runtime_port}"),
             *arguments,
         )
         self.process: asyncio.subprocess.Process | None = None

@@ -11,6 +11,7 @@ from fairlead.cli.demo import demo
 from fairlead.cli.diff import diff
 from fairlead.cli.explain import explain
 from fairlead.cli.pki import pki
+from fairlead.cli.ratelimit import ratelimit
 from fairlead.cli.render import render
 from fairlead.cli.serve import serve
 from fairlead.cli.status import status
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, check, render, explain, diff, status, bootstrap, demo):
+for command in (serve, ratelimit, check, render, explain, diff, status, bootstrap, demo):
     app.command()(command)
 app.add_typer(pki, name="pki")
 

@@ -52,6 +52,12 @@ def serve(
             envvar="FAIRLEAD_RUNTIME_ADVERTISED_ADDRESS",
         ),
     ] = "",
+    no_runtime: Annotated[
+        bool,
+        typer.Option(
+            "--no-runtime", help="Do not start these services: others are there, of `fairlead ratelimit` for example."
+        ),
+    ] = False,
     redis_url: Annotated[
         str,
         typer.Option(
@@ -139,6 +145,7 @@ def serve(
             runtime_advertised_address=parse_advertised(runtime_advertised_address, "--runtime-advertised-address")
             if runtime_advertised_address
             else None,
+            runtime=not no_runtime,
             redis_url=redis_url,
             tls_certificate=tls_cert,
             tls_key=tls_key,

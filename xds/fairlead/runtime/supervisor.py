@@ -85,6 +85,10 @@ class Supervisor:
                 reason = await self._one_life()
             except (FairleadError, OSError) as error:
                 reason = str(error)
+            except Exception:
+                # Whatever is wrong here, proxies are to be served with objects.
+                log.exception("the process of the runtime services could not be served")
+                reason = "a fault of Fairlead's"
             if self._stopping.is_set():
                 return
             if time.monotonic() - started > _LIVED_WELL:

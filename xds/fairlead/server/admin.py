@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import uvicorn
@@ -54,13 +54,12 @@ class Question:
 
 
 class AdminServer:
-    """An HTTP server in the event loop that `is_ready`, `status` and the pages belong to.
+    """An HTTP server in the event loop that `is_ready` and the pages belong to.
 
     ==============  ============================================================================
     ``/``           a list of all pages, as text
     ``/healthz``    200: the event loop lives
     ``/ready``      200 when all objects have been read and translated once; 503 before, and while the server stops
-    ``/status``     `fairlead.status.ServerStatus` as JSON
     ==============  ============================================================================
     """
 
@@ -68,8 +67,7 @@ class AdminServer:
         self,
         address: Address,
         is_ready: Callable[[], bool],
-        status: Callable[[], ServerStatus],
-        pages: Iterable[Page] = (),
+        pages: Sequence[Page] = (),
         questions: Sequence[Question] = (),
     ) -> None:
         """Opens the port; raises `SettingsError` when it cannot be had."""
@@ -84,11 +82,10 @@ class AdminServer:
                 return PlainTextResponse("ready\n")
             return PlainTextResponse("not ready\n", status_code=503)
 
-        shown = [Page("/status", "what `fairlead status` shows", lambda _: _status(status())), *pages]
         listed = [
             ("/healthz", "the process lives"),
             ("/ready", "it serves"),
-            *((page.path, page.title) for page in shown),
+            *((page.path, page.title) for page in pages),
             *((question.path, question.title) for question in questions),
         ]
         index = "".join(f"{path:24}{title}\n" for path, title in listed)
@@ -98,7 +95,7 @@ class AdminServer:
 
         routes = [Route("/healthz", healthz), Route("/ready", ready)]
         routes += [Route(path, show_index) for path in ("/", "/debug", "/debug/list")]
-        routes += [Route(page.path, _endpoint(page)) for page in shown]
+        routes += [Route(page.path, _endpoint(page)) for page in pages]
         routes += [Route(question.path, _answering(question)) for question in questions]
         config = uvicorn.Config(
             Starlette(routes=routes), log_config=None, log_level="error", lifespan="off", server_header=False
@@ -135,8 +132,14 @@ def _answering(question: Question) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def _status(found: ServerStatus) -> Callable[[], bytes]:
-    return lambda: json.dumps(found.as_json()).encode()
+def status_page(status: Callable[[], ServerStatus]) -> Page:
+    """The status as JSON."""
+
+    def look(_: Mapping[str, str]) -> Callable[[], bytes]:
+        found = status()
+        return lambda: json.dumps(found.as_json()).encode()
+
+    return Page("/status", "what `fairlead status` shows", look)
 
 
 class _Server(uvicorn.Server):

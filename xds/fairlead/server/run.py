@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import signal
 import socket
-import sys
 import time
 from functools import partial
 
@@ -13,7 +11,7 @@ import uvloop
 
 from fairlead.runtime.supervisor import Supervisor
 from fairlead.server import systemd
-from fairlead.server.admin import AdminServer
+from fairlead.server.admin import AdminServer, status_page
 from fairlead.server.ads import XdsServer
 from fairlead.server.explaining import explaining
 from fairlead.server.hub import Hub
@@ -24,6 +22,7 @@ from fairlead.server.pages import pages
 from fairlead.server.ports import allow_many_connections, listening_socket
 from fairlead.server.report import server_status
 from fairlead.server.settings import Address, Settings
+from fairlead.server.signals import stop_on_signals
 from fairlead.server.telemetry import configure_logs
 from fairlead.server.watchdog import Watchdog
 from fairlead.sources.base import Source
@@ -54,21 +53,24 @@ async def _serve(settings: Settings, source: Source) -> None:
     hub = Hub(source, strict_secret_names=settings.strict_secret_names, runtime=settings.runtime_endpoint)
     xds = XdsServer(hub, settings)
     requests = RequestCounts(hub.world)
-    runtime = Supervisor(partial(_listen_for_runtime, settings), settings.redis_url, requests.add)
-    hub.configure_runtime = runtime.configure
-    stop = _stop_on_signals()
+    runtime = Supervisor(partial(listen_for_runtime, settings), settings.redis_url, requests.add)
+    stop = stop_on_signals()
     watchdog = _watchdog()
     admin = AdminServer(
         settings.admin_address,
         lambda: hub.ready.is_set() and not stop.is_set(),
-        lambda: server_status(hub, xds),
-        pages(hub, xds, Metrics(hub, xds, watchdog, requests, StartCounts(lambda: runtime.starts))),
+        [
+            status_page(lambda: server_status(hub, xds)),
+            *pages(hub, xds, Metrics(hub, xds, watchdog, requests, StartCounts(lambda: runtime.starts))),
+        ],
         [explaining(hub, xds)],
     )
     administration = asyncio.create_task(admin.run())
     opening = asyncio.create_task(_open(hub, xds, admin.address, settings))
-    serving = asyncio.create_task(runtime.run())
-    tasks = {asyncio.create_task(hub.run()), administration, opening, serving, asyncio.create_task(stop.wait())}
+    tasks = {asyncio.create_task(hub.run()), administration, opening, asyncio.create_task(stop.wait())}
+    if settings.runtime:
+        hub.configure_runtime = runtime.configure
+        tasks.add(asyncio.create_task(runtime.run()))
     with watchdog.watching():
         try:
             running = tasks
@@ -90,28 +92,9 @@ async def _serve(settings: Settings, source: Source) -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _listen_for_runtime(settings: Settings) -> socket.socket:
+def listen_for_runtime(settings: Settings) -> socket.socket:
+    """The socket of the runtime services; raises `SettingsError` when the port cannot be had."""
     return listening_socket(settings.runtime_address, "--runtime-address", reuse_port=settings.reuse_port)
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """An event that the first signal to stop sets; the second one ends the process, whatever it is at."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-
-    def note() -> None:
-        stop.set()
-        for number in numbers:
-            loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)
-
-    for number in numbers:
-        loop.add_signal_handler(number, note)
-    if not sys.stderr.isatty():  # else it says that the terminal is gone
-        loop.add_signal_handler(
-            signal.SIGHUP, lambda: log.info("nothing to reload: files are read again whenever they change")
-        )
-    return stop
 
 
 def _watchdog() -> Watchdog:

@@ -1,6 +1,5 @@
 """What a server is told when it is started."""
 
-import importlib.util
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -84,6 +83,8 @@ class Settings:
     """Where the services listen that proxies call while they serve requests."""
     runtime_advertised_address: Address | None = None
     """Where proxies reach them, if not there."""
+    runtime: bool = True
+    """False: others serve there, `fairlead ratelimit` for example."""
     redis_url: str = ""
     """The Redis in which they count requests, so that several servers count as one; empty: each counts for itself."""
     tls_certificate: Path | None = None
@@ -114,6 +115,17 @@ class Settings:
         """Where proxies reach our services that they call while they serve requests."""
         return Endpoint(*(self.runtime_advertised_address or self.runtime_address))
 
+    def check_counting(self) -> None:
+        """Raises `SettingsError` when requests cannot be counted where they are to be."""
+        from fairlead.runtime.services import counters
+
+        try:
+            counters(self.redis_url)
+        except ImportError:
+            raise SettingsError("--redis-url needs redis-py; install fairlead[redis]") from None
+        except ValueError as error:
+            raise SettingsError(f"--redis-url cannot be used: {error}") from None
+
     def check(self) -> None:
         """Raises `SettingsError` when the settings contradict each other or would give secrets away."""
         if (self.tls_certificate is None) is not (self.tls_key is None):
@@ -136,10 +148,7 @@ class Settings:
             raise SettingsError(f"--drain-seconds is {self.drain_seconds:g}; give 0 to {_LONGEST_DRAIN:g} seconds")
 
     def _check_runtime(self) -> None:
-        if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://", "unix://")):
-            raise SettingsError("--redis-url begins with redis://, rediss:// or unix://")
-        if self.redis_url and importlib.util.find_spec("redis") is None:
-            raise SettingsError("--redis-url needs redis-py; install fairlead[redis]")
+        self.check_counting()
         address = self.runtime_address
         if not address.port:
             raise SettingsError("--runtime-address needs a port: proxies are told it before anything listens there")
