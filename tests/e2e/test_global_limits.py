@@ -322,7 +322,8 @@ endpoints: [{{addresses: [{own[0]}]}}, {{addresses: [{own[1]}]}}]
         assert await asyncio.to_thread(ask_in_turns) == [200] * 12 + [429] * 28
         assert await sum_of(outbound, "cluster.outbound.9080.*ratelimit.over_limit$") == 20
         assert await sum_of(inbound, "cluster.inbound.*ratelimit.over_limit$") == 8
-        assert (await server.status())["limits"] == {"default/caller/0": 2, "default/shop/0": 2}
+        rules = (await server.status())["rules"]
+        assert {(rule["object"].rpartition("/")[2], rule["proxies"]) for rule in rules} == {("caller", 2), ("shop", 2)}
 
 
 def limiter_of_sidecars(app: str, traffic: str, limit: str) -> str:
