@@ -232,7 +232,7 @@ def test_a_limit_changes_nothing_but_what_it_is_for() -> None:
     put(made, limiter(vhost(HOST)))
     assert selection(made, EDGE) == chosen
     after = state()
-    assert after.keys() - before.keys() == {"ecds fairlead.local_rate_limit"}
+    assert after.keys() - before.keys() == {"ecds fairlead.local_rate_limit", "cds fairlead-runtime"}
     assert not before.keys() - after.keys()
     changed = {name for name in before if before[name] != after[name]}
     names = (HOST, "helloworld-go.default.svc.cluster.local")

@@ -115,6 +115,14 @@ OBJECTS = together(
     virtual_service("kept"),
     limiter("kept", f"{of('kept.test')}, {limit(3)}"),
     virtual_service("unrelated"),
+    virtual_service(
+        "counted",
+        http="""
+        - {name: one, match: [{uri: {prefix: /one}}], route: [{destination: {host: shop}}]}
+        - {name: rest, route: [{destination: {host: shop}}]}""",
+    ),
+    limiter("counted", f"{of('counted.test')}, {limit(15)}"),
+    limiter("counted-route", f"{of('counted.test', 'name_match: one')}, {limit(1)}"),
     virtual_service("target"),
     limiter("target", f"target_services: [{{kind: VirtualService, namespace: default, name: target}}], {limit(3)}"),
     virtual_service("elsewhere"),
@@ -229,6 +237,26 @@ async def test_the_status_tells_at_how_many_proxies_a_limit_is_in_force(limits: 
     rule = found["ASMLocalRateLimiter default/elsewhere"]
     assert (rule["selected"], rule["proxies"]) == (0, 0)
     assert rule["reason"] == "no gateway in namespace default with istio: ingressgateway is connected"
+
+
+async def test_rejected_requests_are_counted_by_the_object(limits: Limits) -> None:
+    """By our own services, which proxies without limits do not know."""
+    passed = [await limits.passed("counted.test", 40, at=at) for at in ("first", "second")]
+    assert passed == [15, 15]
+    assert await limits.passed("counted.test", 10, "/one") == 1
+    expected = {"counted": 2 * 25, "counted-route": 9}
+    labels = f'kind="ASMLocalRateLimiter",name="{{}}",namespace="{PROXY_NAMESPACE}",outcome="limited"'
+    lines = {f"fairlead_requests_total{{{labels.format(name)}}} {number}.0" for name, number in expected.items()}
+    assert limits.stack.fairlead is not None
+
+    async def counted() -> bool:
+        assert limits.stack.fairlead is not None
+        found = (await limits.stack.fairlead.admin("/metrics") or "").splitlines()
+        return lines <= set(found)
+
+    await until(counted, f"the metrics are {lines}")
+    assert await limits.envoys["first"].stats("cluster.fairlead-runtime.upstream_rq_total$")
+    assert not await limits.envoys["other"].stats("fairlead-runtime")
 
 
 async def test_the_third_request_within_a_minute_is_above_a_quota_of_two(limits: Limits) -> None:

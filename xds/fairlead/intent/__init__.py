@@ -67,7 +67,7 @@ from fairlead.intent.routing import (
     Route,
     VirtualHost,
 )
-from fairlead.intent.runtime import CountedDescriptor, RateLimitDomain, RuntimeConfiguration
+from fairlead.intent.runtime import OBJECT_TAG, OUTCOME_TAG, CountedDescriptor, RateLimitDomain, RuntimeConfiguration
 from fairlead.intent.scheduling import (
     Concurrency,
     LabelCondition,
@@ -97,6 +97,8 @@ from fairlead.intent.upstream import (
 
 __all__ = [
     "ANY_HOST",
+    "OBJECT_TAG",
+    "OUTCOME_TAG",
     "RUNTIME",
     "AccessLog",
     "Action",

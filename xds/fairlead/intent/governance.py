@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fairlead.intent.backends import Backend
+from fairlead.intent.backends import RUNTIME, Backend
 from fairlead.intent.base import Nanoseconds, Origin
 from fairlead.intent.conditions import Condition, Requests
 from fairlead.problems import ObjectKey
@@ -142,5 +142,6 @@ class Governance:
 
     @property
     def backends(self) -> tuple[Backend, ...]:
-        """What is asked about requests."""
-        return tuple(dict.fromkeys(service.backend for service in self.rate_limit_services))
+        """Who is asked about requests, or told of them."""
+        asked = [service.backend for service in self.rate_limit_services]
+        return tuple(dict.fromkeys((*asked, RUNTIME) if self.limits else asked))

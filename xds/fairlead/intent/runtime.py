@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from fairlead.problems import ObjectKey
 
+OBJECT_TAG = "fairlead.object"
+"""Tag of a request that a proxy tells of: the object that has decided about it, `Kind namespace/name`."""
+OUTCOME_TAG = "fairlead.outcome"
+"""Tag of such a request: what the object has done, such as `limited`."""
+
 
 @dataclass(frozen=True, slots=True)
 class CountedDescriptor:
@@ -33,3 +38,5 @@ class RuntimeConfiguration:
 
     rate_limits: tuple[RateLimitDomain, ...] = ()
     """Each domain once, ordered by name."""
+    counts_rejections: bool = False
+    """Proxies tell of requests that they have rejected."""

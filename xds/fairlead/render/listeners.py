@@ -33,7 +33,7 @@ from fairlead.intent import (
     RouteTable,
     TcpConnections,
 )
-from fairlead.render import access_logs, tls
+from fairlead.render import access_logs, rejections, tls
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, write_address, write_duration
 from fairlead.render.http_filters import http_filters
 from fairlead.render.limits import write_bodies
@@ -150,7 +150,7 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
         upgrade_configs=[HttpConnectionManager.UpgradeConfig(upgrade_type="websocket")],
         proxy_100_continue=True,
         append_x_forwarded_port=options.forwarded_port,
-        access_log=[] if connections.access_log is None else [access_logs.of_all(connections.access_log, HTTP_LOG)],
+        access_log=rejections.logs(connections.governance),
     )
     if options.server_name is None:
         message.server_header_transformation = HttpConnectionManager.PASS_THROUGH
@@ -164,6 +164,8 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
     message.merge_slashes = options.merge_slashes
     message.path_with_escaped_slashes_action = _ESCAPED_SLASHES[options.escaped_slashes]
     _write_limits(message, options.limits)
+    if connections.access_log is not None:
+        message.access_log.append(access_logs.of_all(connections.access_log, HTTP_LOG))
     if connections.governance.limits:
         write_bodies(message)
     if connections.forward_proxy:

@@ -11,6 +11,9 @@ PASSTHROUGH_CLUSTER = "PassthroughCluster"
 CORS_FILTER = "envoy.filters.http.cors"
 FAULT_FILTER = "envoy.filters.http.fault"
 
+OBJECTS_METADATA = "fairlead.objects"
+"""Of a route: why requests are rejected -> for which object."""
+
 LIMITS_METADATA = "fairlead.limits"
 """Of a route: the names of its limits, and what is answered above them."""
 

@@ -30,6 +30,7 @@ from fairlead.render.headers import write_headers
 from fairlead.render.limits import write_limit
 from fairlead.render.metadata import is_route, made_of
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
+from fairlead.render.rejections import write_object
 from fairlead.snapshot import types, wire
 from fairlead.snapshot.resource import Composition, Resource
 
@@ -107,6 +108,7 @@ def write_route(message: route_components_pb2.Route, entry: Route) -> None:
                 write_limit(message.metadata, policy)
             case GlobalLimit():
                 write_global_limit(message, policy)
+        write_object(message.metadata, policy)
     message.stat_prefix = entry.stat_prefix
     matches.write_match(message.match, entry.match)
     request_headers, response_headers = entry.request_headers, entry.response_headers

@@ -8,14 +8,10 @@ from google.protobuf.message import DecodeError
 from fairlead._pb.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
 from fairlead.http2.call import Call
 from fairlead.http2.frames import StatusCode
+from fairlead.intent import OBJECT_TAG, OUTCOME_TAG
 from fairlead.runtime.outcomes import Outcome, Outcomes
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
-
-OBJECT_TAG = "fairlead.object"
-"""`Kind namespace/name`."""
-OUTCOME_TAG = "fairlead.outcome"
-"""A value of `Outcome`."""
 
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 
