@@ -1,7 +1,9 @@
 """Which requests a service counts, what proxies ask it, and what it knows: the same words on both sides."""
 
 import re
+import zlib
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from fairlead._pb.envoy.config.route.v3.route_components_pb2 import HeaderMatche
 from fairlead._pb.envoy.config.route.v3.route_components_pb2 import Route as RouteMessage
 from fairlead._pb.envoy.extensions.filters.http.ratelimit.v3 import rate_limit_pb2
 from fairlead._pb.envoy.type.matcher.v3.string_pb2 import StringMatcher
+from fairlead.cli.main import app
 from fairlead.cli.render import resources
 from fairlead.diagnosis import problems
 from fairlead.intent import RUNTIME, GlobalLimit, HttpConnections, RateLimitDomain
@@ -20,11 +23,14 @@ from fairlead.render.rate_limit_configuration import rate_limit_configuration
 from fairlead.resolve.governance import global_limits
 from fairlead.resolve.scope import Proxy, Role
 from fairlead.resolve.selection import selection
+from fairlead.server.governance import rate_limits
+from fairlead.simulation import Request, Simulation
 from fairlead.snapshot import types
 from fairlead.world import World
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.worlds import put, world
+from typer.testing import CliRunner
 
 EDGE = Proxy(labels=frozenset({("app", "edge")}))
 OTHER = Proxy(labels=frozenset({("app", "edge"), ("tier", "other")}), namespace="elsewhere")
@@ -423,3 +429,50 @@ def test_sidecars_count_what_comes_in_or_what_goes_out(traffic: str) -> None:
     assert "outbound|8081||ratelimit.limits.svc.cluster.local" in {found.name for found in resources(made, SHOP)}
     assert not problems(made, chosen, SHOP.locality)
     assert bool(of_routes(made, SHOP)) is (traffic == "sidecar_outbound")
+
+
+# --- For people -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        ("", "for all proxies, counted by fairlead-runtime; what is not answered in 1s passes "),
+        (
+            SERVICE.replace("}}", "}, failure_mode_deny: true}"),
+            "for all proxies, counted by ratelimit.limits.svc.cluster.local:8081; "
+            "what is not answered in 5s is refused ",
+        ),
+    ],
+)
+def test_a_limit_is_part_of_an_explanation(service: str, expected: str) -> None:
+    made = world(OBJECTS, limiter(f"name: all, {ANY}, {limit(1)}", service=service))
+    verdict = Simulation(resources(made, EDGE), detailed=True).send(Request(port=80, host="shop.example.com", path="/"))
+    facts = [fact.text for step in verdict.steps for fact in step.facts if fact.label == "limit"]
+    assert facts == [f"{expected}(RateLimit[a.default]-Id[{zlib.crc32(b'all')}])"]
+
+
+def test_the_configuration_of_services_is_printed(tmp_path: Path) -> None:
+    other = SERVICE.replace("ratelimit.limits.svc.cluster.local", "limits.example.com")
+    texts = (limiter(f"{ANY}, {limit(1)}", service=each, name=f"n{n}") for n, each in enumerate((SERVICE, other, "")))
+    (tmp_path / "objects.yaml").write_text("---".join((OBJECTS, *texts)))
+    done = CliRunner().invoke(app, ["render", str(tmp_path), "--rate-limits"])
+    assert done.exit_code == 0, done.output
+    found = list(yaml.safe_load_all(done.output))
+    assert [document["domain"] for document in found] == ["limits.example.com", "ratelimit.limits.svc.cluster.local"]
+    (tmp_path / "objects.yaml").write_text(OBJECTS)
+    done = CliRunner().invoke(app, ["render", str(tmp_path), "--rate-limits"])
+    assert done.output.strip() == "no ASMGlobalRateLimiter names a rateLimitService"
+
+
+def test_the_status_has_the_configuration_of_each_object() -> None:
+    made = world(
+        limiter(f"{ANY}, {limit(1)}", service=SERVICE),
+        limiter(f"{ANY}, {limit(2)}", service=SERVICE, name="b"),
+        limiter(f"{ANY}, {limit(3)}", name="c"),
+    )
+    found = rate_limits(made)
+    quotas = {
+        key: yaml.safe_load(text)["descriptors"][0]["rate_limit"]["requests_per_unit"] for key, text in found.items()
+    }
+    assert quotas == {"ASMGlobalRateLimiter default/a": 1, "ASMGlobalRateLimiter default/b": 2}

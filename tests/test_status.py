@@ -211,6 +211,7 @@ EXAMPLE = ServerStatus(
         RuleStatus("ASMLocalRateLimiter default/shop", "spec.configs[1]", 3, 2, ("edge-1", "edge-2"), ""),
         RuleStatus("ASMCircuitBreaker default/shop", "spec.configs[0]", 1, 1, ("edge-1",), ""),
     ),
+    rate_limits={"ASMGlobalRateLimiter default/shop": "domain: x\n"},
 )
 
 
@@ -270,6 +271,7 @@ def test_the_schema() -> None:
                 "at": ["str"],
             }
         ],
+        "rate_limits": {"ASMGlobalRateLimiter default/shop": "str"},
     }
 
 

@@ -5,7 +5,7 @@ the names of the fields here. It is meant for scripts: fields may be added, none
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fairlead.problems import ObjectKey, Position, Problem, format_path
@@ -175,6 +175,9 @@ class ServerStatus:
     """None when there was no change yet."""
     rules: tuple[RuleStatus, ...] = ()
     """What ASM's objects say of requests; by object."""
+    rate_limits: dict[str, str] = field(default_factory=dict)
+    """ASMGlobalRateLimiter that names a service -> what an envoyproxy/ratelimit has to know of it, in YAML: what ASM
+    has in the object's `status."config.yaml"`."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, with the names of the fields."""

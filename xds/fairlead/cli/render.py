@@ -13,7 +13,9 @@ from fairlead import translation
 from fairlead.cli.offline import load
 from fairlead.cli.output import ERR
 from fairlead.cli.proxies import chosen, name_of
+from fairlead.render.rate_limit_configuration import rate_limit_configuration
 from fairlead.render.readable import readable
+from fairlead.resolve.governance.global_limits import OWN_DOMAIN, domains
 from fairlead.resolve.scope import Proxy
 from fairlead.resolve.selection import selection
 from fairlead.snapshot import types
@@ -63,12 +65,23 @@ def render(
     labels: Annotated[str, typer.Option(help="Labels of a proxy, k=v,...")] = "",
     only: Annotated[ResourceType | None, typer.Option("--type", help="Only resources of this type.")] = None,
     output: Annotated[Format, typer.Option("--format", help="YAML or JSON.")] = Format.YAML,
+    rate_limits: Annotated[
+        bool,
+        typer.Option(
+            "--rate-limits",
+            help="Instead: what an envoyproxy/ratelimit that ASMGlobalRateLimiters name has to know of them, a YAML "
+            "document for each of its domains.",
+        ),
+    ] = False,
 ) -> None:
     """Print the Envoy resources that proxies would be sent. Needs no server; private keys are redacted.
 
     What is wrong with the objects is told by `fairlead check`.
     """
     world, _ = load(paths)
+    if rate_limits:
+        _print_rate_limits(world)
+        return
     proxies = chosen(world, proxy, namespace, labels)
     if not proxies:
         ERR.print("no Gateway selects a proxy", markup=False)
@@ -77,6 +90,13 @@ def render(
         print(json.dumps(documents, indent=2))
     else:
         print(yaml.safe_dump_all(documents, sort_keys=False, width=120), end="")
+
+
+def _print_rate_limits(world: World) -> None:
+    found = [domain for domain in domains(world) if domain.name != OWN_DOMAIN]
+    if not found:
+        ERR.print("no ASMGlobalRateLimiter names a rateLimitService", markup=False)
+    print("---\n".join(map(rate_limit_configuration, found)), end="")
 
 
 def _document(world: World, proxy: Proxy, only: ResourceType | None) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from fairlead import diagnosis, translation
 from fairlead.intent import HttpConnections, RuleName
 from fairlead.problems import format_path
-from fairlead.resolve.governance import effect, rules
+from fairlead.render.rate_limit_configuration import rate_limit_configuration
+from fairlead.resolve.governance import effect, global_limits, rules
 from fairlead.resolve.governance.kinds import KINDS
 from fairlead.resolve.governance.rules import Rule
 from fairlead.resolve.scope import Proxy, Selection
@@ -77,3 +78,14 @@ def _status(reach: _Reach) -> RuleStatus:
     # A rule stands for an entry of a list; what follows is where it names a host.
     path = format_path(rule.path[:3])
     return RuleStatus(str(rule.key), path, reach.selected, reach.proxies, tuple(sorted(reach.at)), reason)
+
+
+def rate_limits(world: World) -> dict[str, str]:
+    """ASMGlobalRateLimiter that names a service -> what that has to know, as `envoyproxy/ratelimit` reads it."""
+    objects = global_limits.of_object(world)
+    found = (objects.get(name) for name in sorted(objects.keys()))
+    return {
+        str(domain.descriptors[0].origin): rate_limit_configuration(domain)
+        for domain in found
+        if domain is not None and domain.name != global_limits.OWN_DOMAIN
+    }

@@ -8,7 +8,7 @@ from fairlead.problems import Problem
 from fairlead.protocol.events import SyncState, TypeStatus
 from fairlead.server.ads import XdsServer
 from fairlead.server.connection import Connection, Locate
-from fairlead.server.governance import rule_statuses
+from fairlead.server.governance import rate_limits, rule_statuses
 from fairlead.server.hub import Hub
 from fairlead.server.refusals import Refusal, in_words, refusal_problems
 from fairlead.snapshot import types
@@ -32,6 +32,7 @@ def server_status(hub: Hub, xds: XdsServer) -> ServerStatus:
         problems=tuple(map(ProblemStatus.of, present_problems(hub, xds))),
         last_change=hub.convergence.last_change(),
         rules=rule_statuses(hub.world, ((connection.node.id, connection.proxy) for connection in connections)),
+        rate_limits=rate_limits(hub.world),
     )
 
 

@@ -13,6 +13,7 @@ from fairlead._pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from fairlead._pb.envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
 from fairlead._pb.envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
 from fairlead._pb.envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
+from fairlead._pb.envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit, RateLimitPerRoute
 from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -173,7 +174,7 @@ def _repeats_work(policy: RetryPolicy, conditions: set[str], request: Request) -
 def of_limits(
     route: Route, manager: HttpConnectionManager, discovered: Mapping[str, TypedExtensionConfig]
 ) -> Iterator[Fact]:
-    """The limits of requests that the route names, as the filters know them; `discovered`: those of its names."""
+    """The limits of the route's requests, as filters have them; `discovered`: what they are told, by their names."""
     named = set(route.metadata.filter_metadata[_LIMITS].fields) if _LIMITS in route.metadata.filter_metadata else set()
     for item in manager.http_filters:
         config = discovered[item.name].typed_config if item.name in discovered else item.typed_config
@@ -188,6 +189,19 @@ def of_limits(
                     words = f"{bucket.max_tokens} in {duration_in_words(bucket.fill_interval)}{each}"
                     override = entries.get("override")
                     yield Fact("limit", f"{words} ({name}{f', {override}' if override else ''})")
+        elif item.name in route.typed_per_filter_config and config.TypeName() == RateLimit.DESCRIPTOR.full_name:
+            yield _of_shared_limit(
+                RateLimit.FromString(config.value),
+                RateLimitPerRoute.FromString(route.typed_per_filter_config[item.name].value),
+            )
+
+
+def _of_shared_limit(found: RateLimit, of_route: RateLimitPerRoute) -> Fact:
+    service = backend(found.rate_limit_service.grpc_service.envoy_grpc.cluster_name)
+    names = dict.fromkeys(limit.actions[0].generic_key.descriptor_value for limit in of_route.rate_limits)
+    without = "is refused" if found.failure_mode_deny else "passes"
+    answer = f"what is not answered in {duration_in_words(found.timeout)} {without}"
+    return Fact("limit", f"for all proxies, counted by {service}; {answer} ({', '.join(names)})")
 
 
 def _of_fault(fault: HTTPFault) -> Iterator[Fact]:
