@@ -437,11 +437,10 @@ def test_sidecars_count_what_comes_in_or_what_goes_out(traffic: str) -> None:
 @pytest.mark.parametrize(
     ("service", "expected"),
     [
-        ("", "for all proxies, counted by fairlead-runtime; what is not answered in 1s passes "),
+        ("", "fairlead-runtime; what is not answered in 1s passes"),
         (
             SERVICE.replace("}}", "}, failure_mode_deny: true}"),
-            "for all proxies, counted by ratelimit.limits.svc.cluster.local:8081; "
-            "what is not answered in 5s is refused ",
+            "ratelimit.limits.svc.cluster.local:8081; what is not answered in 5s is refused",
         ),
     ],
 )
@@ -449,7 +448,7 @@ def test_a_limit_is_part_of_an_explanation(service: str, expected: str) -> None:
     made = world(OBJECTS, limiter(f"name: all, {ANY}, {limit(1)}", service=service))
     verdict = Simulation(resources(made, EDGE), detailed=True).send(Request(port=80, host="shop.example.com", path="/"))
     facts = [fact.text for step in verdict.steps for fact in step.facts if fact.label == "limit"]
-    assert facts == [f"{expected}(RateLimit[a.default]-Id[{zlib.crc32(b'all')}])"]
+    assert facts == [f"for all proxies, counted by {expected} (RateLimit[a.default]-Id[{zlib.crc32(b'all')}])"]
 
 
 def test_the_configuration_of_services_is_printed(tmp_path: Path) -> None:
