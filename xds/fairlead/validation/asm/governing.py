@@ -95,7 +95,12 @@ def _request_match(match: RequestMatcher, path: FieldPath) -> Iterator[Problem]:
         message = "request_match has no condition, so that nothing would be left for the limit itself"
         yield error("missing-field", message, path=path, hint="write header_match or query_match")
     for index, header in enumerate(match.header_match):
-        yield from _header_match(header, (*path, "header_match", index))
+        where = (*path, "header_match", index)
+        yield from _header_match(header, where)
+        if (header.distinct or match.distinct) and _matches_absence(header):
+            message = f"requests without {header.name} match as well, and have no value to be counted by"
+            hint = "match those that have it, by present_match: true, or leave distinct out"
+            yield error("conflicting-fields", message, path=where, hint=hint)
     for index, parameter in enumerate(match.query_match):
         yield from _query_match(parameter, (*path, "query_match", index))
 
@@ -105,6 +110,13 @@ def _header_match(match: HeaderMatcher, path: FieldPath) -> Iterator[Problem]:
     yield from common.exactly_one(match, _HEADER_MATCHES, path)
     if match.regex_match is not None:
         yield from common.regex(match.regex_match, (*path, "regex_match"))
+
+
+def _matches_absence(match: HeaderMatcher) -> bool:
+    if match.present_match is not None:
+        return match.present_match is match.invert_match
+    # An absent header is taken as an empty one, where what is not to match is asked for.
+    return match.invert_match and match.is_exact_match_empty is None
 
 
 def _query_match(match: QueryParameterMatcher, path: FieldPath) -> Iterator[Problem]:
