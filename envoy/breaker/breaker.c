@@ -1,0 +1,91 @@
+// A circuit breaker as a filter of Envoy: counts how requests of a route end, and answers in place of the service while
+// too many of them have ended badly. It is part of the proxy's configuration, so that it works without Fairlead.
+//
+// A request is counted when the response begins, and not at its end: otherwise clients that read slowly, or streams
+// that are meant to last, would look like a slow service. One without a response is counted when the client gives up.
+
+#include <stdint.h>
+
+#include "circuit.h"
+#include "host.h"
+#include "memory.h"
+#include "metrics.h"
+#include "policy.h"
+
+// --- Requests that wait for their response ----------------------------------------------------------------------------
+
+typedef struct waiting {
+    uint32_t context;           // the host's number of the request
+    struct waiting *next;
+    int64_t began;
+    policy_t policy;
+} waiting_t;
+
+enum { LISTS = 1024 };
+static waiting_t *lists[LISTS];
+
+static waiting_t **place_of(uint32_t context) {
+    waiting_t **place = &lists[context % LISTS];
+    while (*place && (*place)->context != context) place = &(*place)->next;
+    return place;
+}
+
+static void wait(uint32_t context, const policy_t *policy, int64_t began) {
+    waiting_t *request = malloc(sizeof *request);
+    waiting_t **place = place_of(context);
+    *request = (waiting_t){context, *place, began, *policy};
+    *place = request;
+}
+
+static void end(uint32_t context, int status) {
+    waiting_t **place = place_of(context);
+    waiting_t *request = *place;
+    if (!request) return;
+    if (count(&request->policy, (request_t){request->began, now(), status})) note_opening(&request->policy);
+    *place = request->next;
+    release_policy(&request->policy);
+    free(request);
+}
+
+static int response_status(void) {
+    char *text = NULL;
+    size_t size = 0;
+    int status = 0;
+    if (proxy_get_header_map_value(RESPONSE_HEADERS, ":status", 7, &text, &size) != OK) return 0;
+    for (size_t i = 0; i < size; i++) status = status * 10 + (text[i] - '0');
+    free(text);
+    return status;
+}
+
+// --- What the host calls ----------------------------------------------------------------------------------------------
+
+EXPORT void proxy_abi_version_0_2_1(void) {}
+
+EXPORT int proxy_on_request_headers(uint32_t context, uint32_t headers, uint32_t is_whole) {
+    policy_t policy;
+    if (!read_policy(&policy)) return CONTINUE;
+    int64_t began = now();
+    if (!is_open(&policy, began)) {
+        wait(context, &policy, began);
+        return CONTINUE;
+    }
+    note_rejection(&policy);
+    release_policy(&policy);
+    answer();
+    return PAUSE;
+}
+
+// A client that takes its time to send a body does not make the service slow: its time begins with the last part.
+EXPORT int proxy_on_request_body(uint32_t context, uint32_t size, uint32_t is_whole) {
+    waiting_t *request = *place_of(context);
+    if (request) request->began = now();
+    return CONTINUE;
+}
+
+EXPORT int proxy_on_response_headers(uint32_t context, uint32_t headers, uint32_t is_whole) {
+        waiting_t *request = *place_of(context);
+    if (request) end(context, watches_errors(&request->policy) ? response_status() : 0);
+    return CONTINUE;
+}
+
+EXPORT void proxy_on_delete(uint32_t context) { end(context, 0); }
