@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 # What passes once passes again: where Hypothesis repeats its examples, as it does when CI is set, so do sets their order.
 export PYTHONHASHSEED := 0
 
-.PHONY: help install check test test-long demo bench golden format generate wheel clean
+.PHONY: help install check test test-long demo bench golden format generate wasm wheel clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -55,6 +55,9 @@ format: install ## Format the code and mend what can be mended
 
 generate: | $(BIN)/python ## Generate the Envoy messages below fairlead._pb, if protos/ has changed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+
+wasm: ## Build the Wasm module below envoy/ that the package ships (needs clang-14 and lld-14)
+	envoy/breaker/build xds/fairlead/render/breaker.wasm
 
 wheel: install ## Build the source distribution, and the wheel from it, into dist/
 	$(BIN)/python -m build

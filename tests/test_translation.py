@@ -148,6 +148,27 @@ spec:
     limit_overrides:
     - request_match: {header_match: [{name: x-user, present_match: true, distinct: true}]}
       limit: {unit: HOUR, quota: 5}
+---
+apiVersion: istio.alibabacloud.com/v1
+kind: ASMCircuitBreaker
+metadata: {name: edge, namespace: istio-system}
+spec:
+  workloadSelector: {labels: {istio: ingressgateway}}
+  isGateway: true
+  configs:
+  - match: {vhost: {name: httpbin.example.com, port: 80, route: {name_match: unknown}}}
+    breaker_config: {error_percent: {value: 50}}
+  - match: {vhost: {name: "*"}}
+    breaker_config: {slow_request_rt: 1s, max_slow_requests: 5}
+---
+apiVersion: istio.alibabacloud.com/v1
+kind: ASMCircuitBreaker
+metadata: {name: shop}
+spec:
+  workloadSelector: {labels: {app: shop}}
+  configs:
+  - target_services: [{name: reviews}, {kind: ServiceEntry, name: another-api}]
+    breaker_config: {average_request_rt: 1s, custom_response: {status_code: 498, body: later}}
 """
 """What examples do without."""
 

@@ -2,8 +2,8 @@
 // whatever workers do at the same time, each request is counted once, and one of them opens the circuit. The window
 // slides in steps of a tenth of its length.
 //
-// When it opened is another value, which is empty or not there while it is closed. That is all that most requests look
-// at, and an empty value costs little: the host asks for no memory, for which it would have to call this module again.
+// Until when it is open is another value, which is empty or not there while it is closed. That is all that most
+// requests look at, and it costs little: for an empty value the host asks this module for no memory.
 
 #include "circuit.h"
 
@@ -12,16 +12,16 @@
 
 enum { BUCKETS = 10 };
 static const uint32_t NOT_THERE = UINT32_MAX;   // no value is told with it, so that it sets only what is not there yet
-static const uint32_t WHATEVER = 0;
+static const uint32_t WHATEVER = 0;             // sets the value, whoever has set it last
 
 typedef struct {
     int64_t began;
-    int64_t time;               // that all requests took together
+    int64_t time;       // that all its requests took together
     uint32_t requests, slow, errors, gateway_errors;
 } bucket_t;
 
 typedef struct {
-    int64_t opened;             // when it did last; 0 for never
+    int64_t closes;     // when it does, or did last; 0 if it has never been open
     bucket_t buckets[BUCKETS];
 } counts_t;
 
@@ -31,27 +31,23 @@ int64_t now(void) {
     return (int64_t)nanoseconds;
 }
 
-// --- When it opened ---------------------------------------------------------------------------------------------------
-
-// True for times before it opened as well: what began then belongs to what is forgotten when the circuit closes.
-static bool is_open_since(int64_t opened, const policy_t *policy, int64_t at) {
-    return opened && at - opened < policy->break_time;
-}
+// --- Until when it is open --------------------------------------------------------------------------------------------
 
 bool is_open(const policy_t *policy, int64_t at) {
-    int64_t *value = NULL;
+    int64_t *closes = NULL;
     size_t size = 0;
     uint32_t cas = 0;
-    proxy_get_shared_data(policy->opening, policy->opening_size, (char **)&value, &size, &cas);
-    if (size != sizeof *value) return false;
-    bool open = is_open_since(*value, policy, at);
-    free(value);
+    proxy_get_shared_data(policy->opening, policy->opening_size, (char **)&closes, &size, &cas);
+    if (size != sizeof *closes) return false;
+    bool open = at < *closes;
+    free(closes);
     if (!open) proxy_set_shared_data(policy->opening, policy->opening_size, NULL, 0, cas);
     return open;
 }
 
-static void open(const policy_t *policy, int64_t at) {
-    proxy_set_shared_data(policy->opening, policy->opening_size, (const char *)&at, sizeof at, WHATEVER);
+static void open(const policy_t *policy, int64_t closes) {
+    const char *value = (const char *)&closes;
+    proxy_set_shared_data(policy->opening, policy->opening_size, value, sizeof closes, WHATEVER);
 }
 
 // --- What is counted --------------------------------------------------------------------------------------------------
@@ -102,8 +98,8 @@ static bucket_t sum(const counts_t *counts, const policy_t *policy, int64_t at) 
     return total;
 }
 
-static bool reaches(int64_t share, int64_t requests, int64_t percent) {
-    return percent && share * 100 >= requests * percent;
+static bool reaches(int64_t part, int64_t whole, int64_t percent) {
+    return percent && part * 100 >= whole * percent;
 }
 
 static bool is_too_much(const bucket_t *total, const policy_t *policy) {
@@ -114,10 +110,10 @@ static bool is_too_much(const bucket_t *total, const policy_t *policy) {
            reaches(total->gateway_errors, total->requests, policy->gateway_error_percent);
 }
 
-// Whether what came of the request can make a difference: the others of a route that is only watched for slow ones pass
-// without a look at what is counted.
+// Whether the request can make a difference: where only slow ones are watched for, the others need not be counted.
 static bool matters(const policy_t *policy, request_t request) {
-    return request.ended - request.began > policy->slow_time || policy->average_time || watches_errors(policy);
+    bool slow = request.ended - request.began > policy->slow_time;
+    return (policy->slow_requests && slow) || policy->average_time || watches_errors(policy);
 }
 
 bool count(const policy_t *policy, request_t request) {
@@ -127,12 +123,13 @@ bool count(const policy_t *policy, request_t request) {
     if (!matters(policy, request)) return false;
     do {
         cas = load(&counts, policy);
-        if (is_open_since(counts.opened, policy, request.began)) return false;
+        // What began before the circuit closed belongs to what was forgotten when it did.
+        if (request.began < counts.closes) return false;
         add(&counts, policy, request);
         bucket_t total = sum(&counts, policy, request.ended);
         opens = is_too_much(&total, policy);
-        if (opens) counts = (counts_t){.opened = request.ended};
+        if (opens) counts = (counts_t){.closes = request.ended + policy->break_time};
     } while (store(&counts, policy, cas) == CAS_MISMATCH);
-    if (opens) open(policy, request.ended);
+    if (opens) open(policy, counts.closes);
     return opens;
 }

@@ -8,13 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum { OK = 0, NOT_FOUND = 1, CAS_MISMATCH = 8 } status_t;
+typedef enum { OK = 0, CAS_MISMATCH = 8 } status_t;
 
-enum { CONTINUE = 0, PAUSE = 1 };          // what a callback tells the host to do
-enum { RESPONSE_HEADERS = 2 };             // map types
-enum { COUNTER = 0 };                      // metric types
-enum { NO_GRPC_STATUS = -1 };              // the host takes one that fits the HTTP status
-enum { CLOCK_MONOTONIC = 1 };              // no step of the wall clock opens or closes a circuit
+enum { CONTINUE = 0, PAUSE = 1 };   // what a callback tells the host to do
+enum { RESPONSE_HEADERS = 2 };      // a map
+enum { COUNTER = 0 };               // a type of metrics
+enum { NO_GRPC_STATUS = -1 };       // the host takes one that fits the HTTP status
+enum { CLOCK_MONOTONIC = 1 };       // steps of the wall clock open and close no circuit
 
 #define HOST(function) __attribute__((import_module("env"), import_name("proxy_" #function))) status_t proxy_##function
 #define EXPORT __attribute__((visibility("default")))

@@ -96,7 +96,8 @@ void answer(void) {
     char *at = text;
     const char *end = text + size;
     int64_t status = read_number(&at, end);
-    // A line `a: b` of n characters with its end becomes two sizes and n bytes.
+    // Nothing becomes more than four times as long: the shortest line, `a: ` and its end, becomes two sizes, `a` and
+    // two NUL.
     size_t headers_size = 0;
     char *headers = malloc(sizeof(uint32_t) + size * 4);
     const char *body = convert_headers(at, end, headers, &headers_size);

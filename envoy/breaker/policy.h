@@ -18,7 +18,7 @@ typedef struct {
     int64_t least_requests;         // without so many, averages and shares say nothing
     const char *circuit;            // name of the circuit, for what is counted; routes with the same name share it
     size_t circuit_size;
-    const char *opening;            // the same for when it opened
+    const char *opening;            // the same for until when it is open
     size_t opening_size;
     char *text;                     // where the names are; for `release_policy`
 } policy_t;

@@ -32,7 +32,7 @@ def reencoded(type_url: str, body: bytes) -> bytes:
     message = _class(type_url).parse(body)
     for part in _parts(message):
         assert not part._unknown_fields, f"{type(part).__name__} has fields that the second decoder does not know"
-        if isinstance(part, _class(ANY)):
+        if isinstance(part, _class(ANY)) and part.type_url:  # an empty one turns a filter on
             part.value = reencoded(part.type_url, part.value)
     return bytes(message)
 

@@ -96,6 +96,8 @@ class _Parts:
     def put_in_place(self, message: Message) -> None:
         """Replaces references to what would be discovered, in a message and all that is in it."""
         match message:
+            case AnyMessage(type_url=""):  # it turns a filter on
+                return
             case AnyMessage():
                 descriptor = _pb.POOL.FindMessageTypeByName(message.TypeName())
                 content = message_factory.GetMessageClass(descriptor).FromString(message.value)

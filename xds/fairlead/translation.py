@@ -17,13 +17,14 @@ from fairlead.intent import (
     AuthoritiesFilesCredential,
     Backend,
     Cluster,
+    CommonFilter,
     Credential,
+    DiscoveredFilter,
     Discovery,
     EndpointAssignment,
     FilterChain,
     Forward,
     KeyPairFilesCredential,
-    LimitFilter,
     Listener,
     RouteTable,
     TcpConnections,
@@ -32,6 +33,7 @@ from fairlead.intent import (
     VirtualHost,
 )
 from fairlead.problems import ObjectKey
+from fairlead.render import breakers as render_breakers
 from fairlead.render import clusters as render_clusters
 from fairlead.render import limits as render_limits
 from fairlead.render import listeners as render_listeners
@@ -53,7 +55,7 @@ ResourceMap = (
     Collection[str, Resource]
     | Collection[VirtualHostKey, Resource]
     | Collection[Backend, Resource]
-    | Collection[LimitFilter, Resource]
+    | Collection[DiscoveredFilter, Resource]
     | Collection[sidecar_listening.Key, Resource]
 )
 
@@ -165,9 +167,11 @@ def sidecar_listeners(
 # --- Filters ----------------------------------------------------------------------------------------------------------
 
 
-@derived_map(connections.limit_filters)
-def extension_configurations(world: World, selection: Selection, found: LimitFilter) -> Resource:
+@derived_map(connections.filters)
+def extension_configurations(world: World, selection: Selection, found: DiscoveredFilter) -> Resource:
     """The filters that listeners leave to discovery."""
+    if found is CommonFilter.BREAKER:
+        return render_breakers.filter_configuration(connections.breakers(world, selection))
     return render_limits.filter_configuration(found, connections.limits_of(world, selection, found))
 
 

@@ -1,5 +1,6 @@
-"""What becomes of requests beside their routes: limits that each proxy counts for itself, or a service for all."""
+"""What becomes of requests beside their routes: limits that each proxy counts, or a service for all; breakers."""
 
+import enum
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -124,10 +125,61 @@ class GlobalLimit:
     """No request is among two of them."""
 
 
+# --- Breakers ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a circuit opens: when one of the thresholds is reached that are not 0."""
+
+    window: Nanoseconds
+    """Requests that have ended before are not counted."""
+    break_duration: Nanoseconds
+    """How long it stays open."""
+    slow_time: Nanoseconds = 0
+    """What takes longer is slow."""
+    slow_requests: int = 0
+    average_time: Nanoseconds = 0
+    error_percent: int = 0
+    """Of 5xx."""
+    gateway_error_percent: int = 0
+    """Of 502, 503, 504."""
+    least_requests: int = 0
+    """With fewer, average and shares say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenAnswer:
+    """What is answered while the circuit is open."""
+
+    status: int = 503
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteBreaker:
+    """That a route has a breaker."""
+
+    name: RuleName
+    breaker: Breaker
+    answer: BrokenAnswer = BrokenAnswer()
+    circuit: str = ""
+    """What is counted together, of those that have this breaker."""
+
+
+class CommonFilter(enum.Enum):
+    """Filters that are the same for all connections, and on all proxies."""
+
+    BREAKER = "breaker"
+
+
 # --- All of them ------------------------------------------------------------------------------------------------------
 
-RoutePolicy = RouteLimit | GlobalLimit
+RoutePolicy = RouteLimit | GlobalLimit | RouteBreaker
 """What becomes of the requests of a route; each has a `name`."""
+DiscoveredFilter = LimitFilter | CommonFilter
+"""A filter that is told apart from listeners, so that a change of it changes none of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +187,10 @@ class Governance:
     """What connections have to know of the policies of their routes."""
 
     limits: tuple[LimitFilter, ...] = ()
-    """Those are told apart from listeners, so that a change of a limit changes none."""
     rate_limit_services: tuple[RateLimitService, ...] = ()
     """Those that count requests of routes."""
+    breakers: bool = False
+    """Whether routes may have some."""
     origin: Origin = ()
 
     @property

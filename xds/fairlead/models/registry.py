@@ -3,7 +3,7 @@
 import difflib
 
 from fairlead.models import core, gateway_api
-from fairlead.models.asm import credential, global_rate_limiter, local_rate_limiter
+from fairlead.models.asm import circuit_breaker, credential, global_rate_limiter, local_rate_limiter
 from fairlead.models.base import KubernetesObject
 from fairlead.models.istio import destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry
 from fairlead.problems import Problem, warning
@@ -29,6 +29,7 @@ KINDS: tuple[type[KubernetesObject], ...] = (
     credential.ASMCredential,
     global_rate_limiter.ASMGlobalRateLimiter,
     local_rate_limiter.ASMLocalRateLimiter,
+    circuit_breaker.ASMCircuitBreaker,
 )
 """Every kind that is read."""
 
@@ -43,7 +44,6 @@ _UNSUPPORTED = {
     "gateway.networking.k8s.io": {"BackendTLSPolicy", "GRPCRoute", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"},
     "gateway.networking.x-k8s.io": {"XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"},
     "istio.alibabacloud.com": {
-        "ASMCircuitBreaker",
         "ASMKnativeConfig",
         "IstioGateway",
         "QuotaSchedulingPolicy",

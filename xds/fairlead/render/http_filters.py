@@ -13,6 +13,7 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
 from fairlead._pb.google.protobuf import wrappers_pb2
 from fairlead.intent import HttpConnections
 from fairlead.render import dynamic_forward_proxy
+from fairlead.render.breakers import BREAKER
 from fairlead.render.encoding import packed
 from fairlead.render.global_limits import global_limit_filter
 from fairlead.render.limits import limit_filter
@@ -45,6 +46,9 @@ def http_filters(connections: HttpConnections) -> tuple[HttpFilter, ...]:
     # Behind CORS: preflights are answered before they count. What the proxy itself rejects counts for no service.
     governance = connections.governance
     found = (*found, *map(limit_filter, governance.limits), *map(global_limit_filter, governance.rate_limit_services))
+    if governance.breakers:
+        # Behind what rejects requests or lets them wait, and what makes faults: none of it says anything of a service.
+        found = (*found, BREAKER)
     if (rate := connections.dns_refresh_rate) is not None:
         found = (*found, _filter(dynamic_forward_proxy.FILTER, dynamic_forward_proxy.filter_config(rate)))
     return (*found, router)

@@ -14,6 +14,9 @@ FAULT_FILTER = "envoy.filters.http.fault"
 OBJECTS_METADATA = "fairlead.objects"
 """Of a route: why requests are rejected -> for which object."""
 
+BREAKER_FILTER = "fairlead.breaker"
+"""Also the metadata of routes that it reads."""
+
 LIMITS_METADATA = "fairlead.limits"
 """Of a route: the names of its limits, and what is answered above them."""
 

@@ -19,11 +19,13 @@ from fairlead.intent import (
     GlobalLimit,
     Redirect,
     Route,
+    RouteBreaker,
     RouteLimit,
     RouteTable,
     VirtualHost,
 )
 from fairlead.render import actions, matches
+from fairlead.render.breakers import write_breaker
 from fairlead.render.encoding import AGGREGATED, duration, encode, packed, resource, share, whole_seconds
 from fairlead.render.global_limits import write_global_limit
 from fairlead.render.headers import write_headers
@@ -108,6 +110,8 @@ def write_route(message: route_components_pb2.Route, entry: Route) -> None:
                 write_limit(message.metadata, policy)
             case GlobalLimit():
                 write_global_limit(message, policy)
+            case RouteBreaker():
+                write_breaker(message, policy)
         write_object(message.metadata, policy)
     message.stat_prefix = entry.stat_prefix
     matches.write_match(message.match, entry.match)

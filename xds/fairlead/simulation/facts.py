@@ -30,6 +30,8 @@ _ISTIO_RETRIES = ("connect-failure", "refused-stream", "unavailable", "cancelled
 (https://istio.io/latest/docs/concepts/traffic-management/#retries)."""
 _LIMITS = "fairlead.limits"
 """In a route's metadata: the names of its limits."""
+_BREAKER = "fairlead.breaker"
+"""In a route's metadata: when its circuit opens, and what is answered then."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """To send these twice is the same as once (RFC 9110 section 9.2.2)."""
 _BEFORE_THE_BACKEND = frozenset({"connect-failure", "refused-stream"})
@@ -202,6 +204,27 @@ def _of_shared_limit(found: RateLimit, of_route: RateLimitPerRoute) -> Fact:
     without = "is refused" if found.failure_mode_deny else "passes"
     answer = f"what is not answered in {duration_in_words(found.timeout)} {without}"
     return Fact("limit", f"for all proxies, counted by {service}; {answer} ({', '.join(names)})")
+
+
+def of_breaker(route: Route) -> Iterator[Fact]:
+    """When the route's circuit opens, and for how long; the numbers are those that `envoy/breaker/policy.h` lists."""
+    if _BREAKER not in route.metadata.filter_metadata:
+        return
+    fields = route.metadata.filter_metadata[_BREAKER].fields
+    *texts, circuit = fields["policy"].string_value.split(" ", 8)
+    window, opened, slow_time, slow, average, errors, gateway_errors, least = map(int, texts)
+    conditions = [f"{slow} slower than {_time(slow_time)}"] if slow else []
+    if average:
+        conditions.append(f"an average above {_time(average)}")
+    conditions += [f"{share} % {what}" for share, what in ((errors, "5xx"), (gateway_errors, "502, 503, 504")) if share]
+    of_several = f" of {least} requests or more" if least and (average or errors or gateway_errors) else ""
+    status = fields["answer"].string_value.partition("\n")[0]
+    words = f"{' or '.join(conditions)}{of_several} in {_time(window)}: {status} for {_time(opened)}"
+    yield Fact("breaker", f"{words} ({circuit.partition('|')[0]})")
+
+
+def _time(nanoseconds: int) -> str:
+    return duration_in_words(Duration(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9))
 
 
 def _of_fault(fault: HTTPFault) -> Iterator[Fact]:

@@ -220,6 +220,7 @@ class Simulation:
             )
             step.facts += self._facts(facts.of_route(route, request))
             step.facts += self._facts(facts.of_limits(route, manager, self.filters))
+            step.facts += self._facts(facts.of_breaker(route))
             verdict.steps.append(step)
             self._take(table, host, route, request, verdict, step)
             return

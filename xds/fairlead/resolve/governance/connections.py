@@ -1,9 +1,21 @@
 """What connections know of the rules that routes refer to, and which of a proxy's labels decide about rules."""
 
 from fairlead.derive import derived
-from fairlead.intent import Backend, Governance, LimitFilter, RateLimitService, RequestLimit, RuleName
+from fairlead.intent import (
+    Backend,
+    CommonFilter,
+    DiscoveredFilter,
+    Governance,
+    LimitFilter,
+    RateLimitService,
+    RequestLimit,
+    RouteBreaker,
+    RuleName,
+)
 from fairlead.models.asm.governing import Traffic
+from fairlead.problems import ObjectKey
 from fairlead.resolve.governance import rules
+from fairlead.resolve.governance.breakers import BREAKERS
 from fairlead.resolve.governance.kinds import KINDS
 from fairlead.resolve.governance.local_limits import LOCAL_LIMITS
 from fairlead.resolve.governance.rules import Rule
@@ -24,6 +36,7 @@ def of_connections(world: World, selection: Selection, traffic: Traffic, ports: 
         rate_limit_services=tuple(
             sorted({policy for rule in found if isinstance(policy := rule.policy.for_connections, RateLimitService)})
         ),
+        breakers=any(map(_is_breaker, found)),
         origin=tuple(dict.fromkeys(rule.key for rule in found)),
     )
 
@@ -33,7 +46,11 @@ def backends_of_inbound(world: World, selection: Selection) -> frozenset[Backend
     return frozenset(of_connections(world, selection, Traffic.SIDECAR_INBOUND, frozenset()).backends)
 
 
-# --- Limits that are told apart from connections ----------------------------------------------------------------------
+# --- Filters that are told apart from connections ---------------------------------------------------------------------
+
+
+def _is_breaker(rule: Rule) -> bool:
+    return isinstance(rule.policy.for_route, RouteBreaker)
 
 
 def _limit_filter(rule: Rule) -> LimitFilter | None:
@@ -55,14 +72,24 @@ def _limits_by_filter(world: World, selection: Selection) -> dict[LimitFilter, d
 
 
 @derived
-def limit_filters(world: World, selection: Selection) -> frozenset[LimitFilter]:
+def filters(world: World, selection: Selection) -> frozenset[DiscoveredFilter]:
     """What connections of the proxies of a selection may refer to."""
-    return frozenset(_limits_by_filter(world, selection))
+    found: set[DiscoveredFilter] = set(_limits_by_filter(world, selection))
+    if breakers(world, selection):
+        found.add(CommonFilter.BREAKER)
+    return frozenset(found)
 
 
 def limits_of(world: World, selection: Selection, limit_filter: LimitFilter) -> tuple[RequestLimit, ...]:
     """The limits that are enforced there, the oldest first."""
     return tuple(_limits_by_filter(world, selection).get(limit_filter, {}).values())
+
+
+@derived
+def breakers(world: World, selection: Selection) -> tuple[ObjectKey, ...]:
+    """The objects by which the proxies of a selection have breakers."""
+    of_traffic = (rules.of_selection(world, BREAKERS, selection, traffic) for traffic in Traffic)
+    return tuple(dict.fromkeys(rule.key for found in of_traffic for rule in found))
 
 
 # --- Which proxies ----------------------------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from fairlead.intent import Forward, Route
+from fairlead.intent import Forward, Route, RouteBreaker, RoutePolicy
 from fairlead.resolve.governance import rules
+from fairlead.resolve.governance.breakers import of_circuit
 from fairlead.resolve.governance.kinds import KINDS
 from fairlead.resolve.governance.rules import Rule, Target
 from fairlead.resolve.scope import Selection
@@ -19,15 +20,22 @@ def governed(world: World, selection: Selection, target: Target, routes: tuple[R
     for kind in KINDS:
         if found := rules.chosen(world, kind, selection, target):
             routes = tuple(
-                _governed(route, found) if isinstance(route.action, Forward) or not kind.only_forwarded else route
+                _governed(route, found, target)
+                if isinstance(route.action, Forward) or not kind.only_forwarded
+                else route
                 for route in routes
             )
     return routes
 
 
-def _governed(route: Route, found: list[Rule]) -> Route:
+def _governed(route: Route, found: list[Rule], target: Target) -> Route:
     for rule in sorted(found, key=lambda rule: not rule.route):
         # A route with several matches is several routes, called NAME.NAME-OF-MATCH.
         if not rule.route or route.name == rule.route or route.name.startswith(f"{rule.route}."):
-            return replace(route, policies=(*route.policies, rule.policy.for_route))
+            return replace(route, policies=(*route.policies, _policy(rule, target)))
     return route
+
+
+def _policy(rule: Rule, target: Target) -> RoutePolicy:
+    found = rule.policy.for_route
+    return of_circuit(found, rule, target) if isinstance(found, RouteBreaker) else found
