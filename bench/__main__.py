@@ -8,13 +8,14 @@ from typing import Any
 import uvloop
 from fairlead.playground.envoy import find_envoy
 
-from bench import cold_start, fan_out, propagation
+from bench import cold_start, fan_out, propagation, runtime
 from bench.measurements import Row, machine, table
 
 BENCHMARKS: Sequence[Callable[[], Coroutine[Any, Any, Sequence[Row]]]] = (
     propagation.measure,
     fan_out.measure,
     cold_start.measure,
+    runtime.measure,
 )
 """Coroutine functions that give rows; each is a module about one subject, and takes about a minute."""
 

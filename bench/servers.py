@@ -32,9 +32,10 @@ def on_core(core: int) -> Iterator[None]:
 class Server:
     """One of them, that accepts streams."""
 
-    def __init__(self, address: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, address: str, process: int) -> None:
+        """`process` is its id."""
         self.address = address
-        self._process = Path(f"/proc/{process.pid}")
+        self._process = Path(f"/proc/{process}")
 
     @property
     def memory(self) -> int:
@@ -58,7 +59,7 @@ async def fairlead(objects: Path, beside: Path) -> AsyncIterator[Server]:
             await control_plane.start()
         assert control_plane.process is not None
         await until(lambda: _connect(control_plane.xds_port), "the xDS port is open")
-        yield Server(f"127.0.0.1:{control_plane.xds_port}", control_plane.process)
+        yield Server(f"127.0.0.1:{control_plane.xds_port}", control_plane.process.pid)
     finally:
         await control_plane.stop()
 
@@ -80,7 +81,7 @@ async def floor(folder: Path, answers: Answers) -> AsyncIterator[Server]:
         )
     try:
         assert process.stdout is not None
-        yield Server((await process.stdout.readline()).decode().strip(), process)
+        yield Server((await process.stdout.readline()).decode().strip(), process.pid)
     finally:
         process.terminate()
         await process.wait()

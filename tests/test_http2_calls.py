@@ -106,6 +106,32 @@ async def test_messages_that_are_not_taken_in(
     assert (await ask(client, 3, message(b"x"))).messages == [b"x"]
 
 
+@pytest.mark.parametrize("size", [0, 1, 100, frames.FRAME_BYTES - 5, frames.FRAME_BYTES, 200_000])
+@pytest.mark.parametrize("half_closed", [True, False], ids=["has said all", "may say more"])
+@pytest.mark.parametrize("initial", [0, 10, frames.WINDOW])
+async def test_an_answer_is_whole_whatever_the_windows(size: int, *, half_closed: bool, initial: int) -> None:
+    async def answer(call: Call) -> None:
+        await call.read()
+        await call.answer(bytes(size))
+
+    async with Client({"/test/Answer": answer}) as client:
+        await client.greet()
+        await client.send(
+            frames.settings({Setting.INITIAL_WINDOW_SIZE: initial}),
+            client.headers(1, path="/test/Answer"),
+            data(1, message(b"x"), end=half_closed),
+        )
+        for _ in range(30):
+            await client.send(frames.window_update(0, 1 << 20), frames.window_update(1, 10_000))
+        answered = client.of(1)
+        assert answered.messages == [bytes(size)]
+        assert answered.status is Status.OK
+        ends = [each for each in client.received if each.stream == 1 and each.flags & frames.END_STREAM]
+        assert [each.kind for each in ends if each.kind != frames.RST_STREAM] == [HEADERS]
+        assert not client.connection.calls
+        assert not client.faults
+
+
 async def test_half_a_message_is_none(client: Client) -> None:
     answer = await ask(client, 1, message(b"one"), message(b"two")[:-1])
     assert (answer.messages, answer.status) == ([b"one"], Status.OK)

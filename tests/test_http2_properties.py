@@ -5,9 +5,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 import grpc
+import pytest
 import structlog
 from fairlead.http2 import frames
 from fairlead.http2.frames import FRAME_HEADER, ErrorCode, Setting
+from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.http2 import Client, Frame, data, message
@@ -83,6 +85,34 @@ def test_any_header_blocks(first: bytes, second: bytes) -> None:
         except frames.ConnectionFault:
             return
         assert all(isinstance(text, bytes) for pair in found.items() for text in pair)
+
+
+_fields = st.lists(
+    st.tuples(st.sampled_from(["a", "b", ":method"]), st.sampled_from(["1", "POST"])),
+    unique_by=lambda field: field[0],
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(_fields, max_size=30))
+def test_headers_are_those_that_were_sent(sent: list[list[tuple[str, str]]]) -> None:
+    """Whatever was sent before on the connection, and is in the table that blocks refer to."""
+    encoder, reader = Encoder(), frames.HeaderReader()
+    for fields in sent:
+        found = reader.read(encoder.encode(fields))
+        assert found == {name.encode(): value.encode() for name, value in fields}
+
+
+@pytest.mark.parametrize("size", [1, 1900], ids=["room for all", "room for two"])
+def test_the_same_references_mean_something_else_when_the_table_has_changed(size: int) -> None:
+    encoder, reader = Encoder(), frames.HeaderReader()
+    fields = [(name, name * size) for name in ("a", "a", "b", "b", "c", "c", "b", "a", "a")]
+    blocks = [encoder.encode([field]) for field in fields]
+    assert blocks[1] == blocks[3] == blocks[5], "the newest entry"
+    found = [reader.read(block) for block in blocks]
+    assert found == [{name.encode(): value.encode()} for name, value in fields]
 
 
 @some

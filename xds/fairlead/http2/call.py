@@ -159,13 +159,7 @@ class Call:
             self._headers_sent = True
             headers = frames.frame(frames.HEADERS, frames.END_HEADERS, self.stream, frames.RESPONSE_HEADERS)
         prefix = frames.MESSAGE_PREFIX.pack(0, length)
-        if (
-            size <= frames.FRAME_BYTES
-            and size <= self.window
-            and size <= connection.window
-            and not connection.paused
-            and not connection.turns.locked()
-        ):
+        if self._fits(size):
             self.window -= size
             connection.window -= size
             head = frames.FRAME_HEADER.pack(size >> 8, size & 0xFF, frames.DATA, 0, self.stream)
@@ -174,6 +168,35 @@ class Call:
         if headers:
             connection.transport.write(headers)
         await self._write_in_parts(memoryview(prefix + message))
+
+    async def answer(self, message: bytes) -> None:
+        """Send the only message, and the end of the call with it if there is room for both at once."""
+        size = _PREFIX + len(message)
+        if self._headers_sent or self.closed or not self.half_closed or not self._fits(size):
+            await self.write(message)
+            return
+        self.closed = True
+        self.window -= size
+        self.connection.window -= size
+        parts = (
+            frames.frame(frames.HEADERS, frames.END_HEADERS, self.stream, frames.RESPONSE_HEADERS),
+            frames.frame(frames.DATA, 0, self.stream, frames.MESSAGE_PREFIX.pack(0, len(message)) + message),
+            frames.frame(
+                frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, self.stream, frames.trailers(StatusCode.OK, "")
+            ),
+        )
+        self.connection.transport.write(b"".join(parts))
+
+    def _fits(self, size: int) -> bool:
+        """Whether so many bytes can be sent at once."""
+        connection = self.connection
+        return (
+            size <= frames.FRAME_BYTES
+            and size <= self.window
+            and size <= connection.window
+            and not connection.paused
+            and not connection.turns.locked()
+        )
 
     async def _write_in_parts(self, data: memoryview) -> None:
         connection = self.connection

@@ -118,6 +118,9 @@ _LONGEST_TEXT = 1000
 _COMMON_BLOCK = 1024
 """Bytes of a header block that may be the same as those of others, and so is remembered."""
 
+_KNOWN_BLOCKS = 16
+"""So many blocks of a connection are remembered: who calls the same method over and over soon sends but one."""
+
 # --- Header blocks ----------------------------------------------------------------------------------------------------
 
 Headers = dict[bytes, bytes]
@@ -172,6 +175,8 @@ class HeaderReader:
     def __init__(self) -> None:
         self._first: bytes | None = None
         self._decoder: Decoder | None = None
+        self._known: dict[bytes, Headers] = {}
+        """Blocks that have not changed the table that blocks refer to, since it has changed last."""
 
     def read(self, block: bytes) -> Headers:
         """The headers of a block; of those with one name the last. Raises `ConnectionFault`.
@@ -187,7 +192,23 @@ class HeaderReader:
             if self._first is not None:
                 _decode(self._decoder, self._first)
                 self._first = None
-        return _decode(self._decoder, block)
+        found = self._known.get(block)
+        if found is None:
+            found = self._decode(self._decoder, block)
+        return found
+
+    def _decode(self, decoder: Decoder, block: bytes) -> Headers:
+        table, known = decoder.header_table, self._known
+        entries = table.dynamic_entries
+        size, length, newest = table.maxsize, len(entries), entries[0] if entries else None
+        found = _decode(decoder, block)
+        # An entry is a new one even if it says the same: it moves all others.
+        same = table.maxsize == size and len(entries) == length and (not entries or entries[0] is newest)
+        if not same or len(known) >= _KNOWN_BLOCKS:
+            known.clear()
+        if same and len(block) <= _COMMON_BLOCK:
+            known[block] = found
+        return found
 
 
 def _decoder() -> Decoder:

@@ -34,4 +34,4 @@ class AccessLogService:
                 outcome = _OUTCOMES.get(tags[OUTCOME_TAG]) if OUTCOME_TAG in tags else None
                 if outcome is not None:
                     self._outcomes.add(tags[OBJECT_TAG], outcome)
-        await call.write(b"")  # an empty StreamAccessLogsResponse
+        await call.answer(b"")  # an empty StreamAccessLogsResponse

@@ -28,4 +28,4 @@ class HealthService:
             await call.abort(StatusCode.NOT_FOUND, "there is no such service")
         serving = self._services[name]() if name else all(serves() for serves in self._services.values())
         status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
-        await call.write(HealthCheckResponse(status=status).SerializeToString())
+        await call.answer(HealthCheckResponse(status=status).SerializeToString())

@@ -47,7 +47,7 @@ class RateLimitService:
             response = await self.answer(request)
         except CountersUnavailableError as error:
             await call.abort(StatusCode.UNAVAILABLE, str(error))
-        await call.write(response.SerializeToString())
+        await call.answer(response.SerializeToString())
 
     async def answer(self, request: RateLimitRequest) -> RateLimitResponse:
         """What is answered; raises `CountersUnavailableError`."""
