@@ -219,5 +219,5 @@ def test_a_breaker_that_no_route_has_is_told() -> None:
         for found in diagnosis.problems(made, chosen, EDGE.locality)
         if found.key is not None and found.key.name == "a"
     ]
-    assert (problem.code, problem.path[:3]) == ("limit-without-effect", ("spec", "configs", 0))
+    assert (problem.code, problem.path[:3]) == ("no-matching-request", ("spec", "configs", 0))
     assert connections.filters(made, chosen.shared) == {CommonFilter.BREAKER}

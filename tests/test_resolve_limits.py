@@ -192,8 +192,8 @@ def test_the_older_of_two_objects_limits_and_the_other_is_told() -> None:
     assert set(limited(made).values()) == {"istio-system/a/0"}
     chosen = selection(made, EDGE)
     told = [(item.code, item.key.name) for item in diagnosis.problems(made, chosen, EDGE.locality) if item.key]
-    assert ("limit-without-effect", "b") in told
-    assert ("limit-without-effect", "a") not in told
+    assert ("no-matching-request", "b") in told
+    assert ("no-matching-request", "a") not in told
 
 
 def test_fields_may_stand_at_the_limit_as_examples_of_asm_have_them() -> None:

@@ -9,6 +9,7 @@ from fairlead.intent import (
     Cluster,
     Credential,
     EndpointAssignment,
+    HttpConnections,
     Listener,
     RuleName,
     VirtualHost,
@@ -60,6 +61,21 @@ def rules_in_use(
 ) -> Iterable[RuleName]:
     """Name of a rule of ASM -> the virtual hosts with routes that it is for."""
     return {policy.name for route in outcome.value.routes for policy in route.policies}
+
+
+def rules_in_force(world: World, selection: Selection) -> frozenset[RuleName]:
+    """The rules that some route of proxies has, those of their own workload included."""
+    found: set[RuleName] = set()
+    if effect.to_be_used(world, selection.shared):  # or else there would be an index that nobody else reads, nor drops
+        found.update(rules_in_use(world, selection.shared).keys())
+    if selection.workload is not None:
+        outcomes = sidecar_outcomes(world, selection)
+        for key in outcomes.keys():  # noqa: SIM118  # no dict
+            outcome = outcomes.get(key)
+            for chain in () if outcome is None or outcome.value is None else outcome.value.filter_chains:
+                if isinstance(chain.connections, HttpConnections) and chain.connections.inline is not None:
+                    found.update(policy.name for route in chain.connections.inline.routes for policy in route.policies)
+    return frozenset(found)
 
 
 @derived_map(effect.to_be_used)

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fairlead.derive import Collection, derived, derived_index
+from fairlead.models.asm.governing import Traffic
 from fairlead.models.core import Protocol, Service, ServicePort
 from fairlead.problems import Problem, warning
 from fairlead.resolve import destination_rules
 from fairlead.resolve.dialect import Dialect
 from fairlead.resolve.dialects import DIALECTS
-from fairlead.resolve.governance import connections
+from fairlead.resolve.governance import connections, effect
 from fairlead.resolve.scope import Labels, Proxy, Role, Selection, Selector
-from fairlead.resolve.sidecar.selection import sidecar_selection, sidecars_implied
+from fairlead.resolve.sidecar.selection import imagined, sidecar_selection, sidecars_implied
 from fairlead.world import ObjectName, World
 
 
@@ -138,8 +139,8 @@ def _ports(world: World, namespace: str, labels: Labels) -> tuple[tuple[int, int
 
 
 def everybody_implied(world: World) -> tuple[Proxy, ...]:
-    """The proxies that Gateways, and those that Sidecars, must be meant for."""
-    return (*proxies_implied(world), *sidecars_implied(world))
+    """The proxies that Gateways, Sidecars and rules of ASM must be meant for."""
+    return (*proxies_implied(world), *dict.fromkeys((*sidecars_implied(world), *sidecars_governed(world))))
 
 
 @derived
@@ -162,14 +163,44 @@ def proxies_implied(world: World) -> tuple[Proxy, ...]:
 
 
 def _pods_implied(world: World, selector: Selector, gateways: frozenset[ObjectName]) -> Iterator[tuple[str, Labels]]:
-    found = False
+    found = [
+        (namespace, labels)
+        for namespace, labels in workloads_known(world, selector.labels)
+        if selector.namespace in ("", namespace)
+    ]
+    yield from found or [(selector.namespace or min(gateways).namespace, selector.labels)]
+
+
+def workloads_known(world: World, labels: Labels) -> frozenset[tuple[str, Labels]]:
+    """Namespace and labels of Pods that some Service selects, and of which nothing says that they lack the labels."""
     # Those of which one selects a part of what the other selects have a label in common.
-    for name in {name for label in selector.labels for name in _services_by_selector(world).get(label) or ()}:
+    names = {name for label in labels for name in _services_by_selector(world).get(label) or ()}
+    found = set()
+    for name in names:
         service = world.objects(Service).get(name)
-        labels = frozenset(service.spec.selector.items()) if service is not None else frozenset()
-        alike = labels <= selector.labels or labels >= selector.labels
-        if service is not None and alike and selector.namespace in ("", name.namespace):
-            found = True
-            yield name.namespace, labels | selector.labels
-    if not found:
-        yield selector.namespace or min(gateways).namespace, selector.labels
+        selected = frozenset(service.spec.selector.items()) if service is not None else frozenset()
+        if service is not None and (selected <= labels or selected >= labels):
+            found.add((name.namespace, selected | labels))
+    return frozenset(found)
+
+
+@derived
+def sidecars_governed(world: World) -> tuple[Proxy, ...]:
+    """The sidecars that rules of ASM must be meant for, where no proxy is there to ask.
+
+    They are before workloads of Services that have the labels, or may have them. For requests that leave sidecars, no
+    Service is needed.
+    """
+    found: set[tuple[str, Labels]] = set()
+    for rule in effect.all_rules(world):
+        if rule.traffic is Traffic.GATEWAY:
+            continue
+        known = workloads_known(world, rule.labels)
+        found |= {place for place in known if place[0] == rule.key.namespace}
+        if not known and rule.traffic is Traffic.SIDECAR_OUTBOUND:
+            found.add((rule.key.namespace, rule.labels))
+    return tuple(imagined(namespace, labels) for namespace, labels in sorted(found, key=_by_labels))
+
+
+def _by_labels(place: tuple[str, Labels]) -> tuple[str, list[tuple[str, str]]]:
+    return place[0], sorted(place[1])

@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fairlead import diagnosis, translation
-from fairlead.intent import HttpConnections, RuleName
+from fairlead import diagnosis
 from fairlead.problems import format_path
 from fairlead.render.rate_limit_configuration import rate_limit_configuration
-from fairlead.resolve.governance import effect, global_limits, rules
-from fairlead.resolve.governance.kinds import KINDS
+from fairlead.resolve.governance import effect, global_limits
 from fairlead.resolve.governance.rules import Rule
 from fairlead.resolve.scope import Proxy, Selection
 from fairlead.resolve.selection import selection
@@ -32,19 +30,14 @@ class _Reach:
 
 def rule_statuses(world: World, proxies: Iterable[tuple[str, Proxy]]) -> tuple[RuleStatus, ...]:
     """The state of each rule, by its object; `proxies` are those that are connected, with their ids."""
-    found = {
-        rule.name: _Reach(rule)
-        for kind in KINDS
-        for name in rules.rules(world, kind).keys()  # noqa: SIM118  # no dict: keys() records the reading
-        for rule in rules.rules(world, kind).get(name) or ()
-    }
+    found = {rule.name: _Reach(rule) for rule in effect.all_rules(world)}
     if not found:
         return ()
     ids: dict[Selection, list[str]] = {}
     for proxy_id, proxy in proxies:
         ids.setdefault(selection(world, proxy), []).append(proxy_id)
     for chosen, alike in ids.items():
-        in_use = _in_use(world, chosen)
+        in_use = diagnosis.rules_in_force(world, chosen)
         for rule in effect.of_proxies(world, chosen.shared).values():
             reach = found[rule.name]
             reach.selected += len(alike)
@@ -54,20 +47,6 @@ def rule_statuses(world: World, proxies: Iterable[tuple[str, Proxy]]) -> tuple[R
             elif not reach.reason:
                 reach.reason = effect.without_effect(world, chosen.shared, rule).message
     return tuple(_status(found[name]) for name in sorted(found))
-
-
-def _in_use(world: World, chosen: Selection) -> set[RuleName]:
-    found: set[RuleName] = set()
-    if effect.to_be_used(world, chosen.shared):  # or else there would be an index that nobody else reads, nor drops
-        found.update(diagnosis.rules_in_use(world, chosen.shared).keys())
-    if chosen.workload is not None:
-        outcomes = translation.sidecar_outcomes(world, chosen)
-        for key in outcomes.keys():  # noqa: SIM118  # no dict
-            outcome = outcomes.get(key)
-            for chain in () if outcome is None or outcome.value is None else outcome.value.filter_chains:
-                if isinstance(chain.connections, HttpConnections) and chain.connections.inline is not None:
-                    found.update(policy.name for route in chain.connections.inline.routes for policy in route.policies)
-    return found
 
 
 def _status(reach: _Reach) -> RuleStatus:

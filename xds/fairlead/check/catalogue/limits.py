@@ -1,22 +1,22 @@
-"""Problems of limits and breakers."""
+"""Problems of limits, and of other rules for requests."""
 
 from fairlead.check.catalogue.entry import Entry, Subject
 
 SUBJECT = Subject(
     "limits",
-    "Limits of requests, breakers",
+    "Limits, breakers and other rules for requests",
     (
         Entry(
-            "limit-without-effect",
-            "proxies have no such virtual host or route, or another limit for the same comes first",
-            "Nothing is limited by it, and no circuit opens.",
-            "Correct the name or the port: a host of the VirtualService, the port of the Gateway's server.",
+            "no-matching-proxy",
+            "no Gateway tells of proxies, or no Service of workloads, with these labels in the namespace of the object",
+            "It is in force nowhere, unless there are such proxies after all.",
+            "Write the object into the namespace of the proxies, with labels that they have.",
         ),
         Entry(
-            "no-matching-proxy",
-            "no Gateway tells of proxies with these labels in the namespace of the object",
-            "It has no effect, unless there are such proxies after all.",
-            "Write the object into the namespace of the proxies, with labels that they have.",
+            "no-matching-request",
+            "proxies have no such virtual host or route, or another object of the kind takes its requests",
+            "It is in force for no request.",
+            "Correct the name or the port: a host of the VirtualService, the port of the Gateway's server.",
         ),
         Entry(
             "not-grpc",

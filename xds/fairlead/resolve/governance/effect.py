@@ -1,5 +1,7 @@
 """Rules that no route of the proxies that they are for has."""
 
+from collections.abc import Iterator
+
 from fairlead.derive import derived
 from fairlead.intent import RuleName
 from fairlead.models.asm.governing import Traffic
@@ -9,6 +11,13 @@ from fairlead.resolve.governance.kinds import KINDS
 from fairlead.resolve.governance.rules import Rule
 from fairlead.resolve.scope import Role, Selection
 from fairlead.world import World
+
+
+def all_rules(world: World) -> Iterator[Rule]:
+    """The rules of all objects; of one name there may be several, each for a host."""
+    for kind in KINDS:
+        for name in rules.rules(world, kind).keys():  # noqa: SIM118  # no dict: keys() records the reading
+            yield from rules.rules(world, kind).get(name) or ()
 
 
 @derived
@@ -43,7 +52,7 @@ def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:
         same = (other.host, other.port, other.route) == (rule.host, rule.port, rule.route)
         if same and other.age < rule.age:
             return warning(
-                "limit-without-effect",
+                "no-matching-request",
                 f"at {proxies} {other.key} is about the same requests, and is older or comes first by its name",
                 key=rule.key,
                 path=rule.path,
@@ -54,7 +63,7 @@ def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:
     route = f" with a route named {rule.route}" if rule.route else ""
     forwarded = " that requests are forwarded by" if kind.only_forwarded else ""
     return warning(
-        "limit-without-effect",
+        "no-matching-request",
         f"{proxies} have no virtual host {rule.host}{port}{route}{forwarded}, so that it has no effect",
         key=rule.key,
         path=rule.path,
