@@ -60,7 +60,7 @@ CHANGES = (
     ("applyToTraffic: sidecar_outbound", "applyToTraffic: sidecar_inbound"),
     ("applyToTraffic: sidecar_inbound", "applyToTraffic: sidecar_outbound"),
     ("name: grpc, port: 8081", "name: http, port: 8081"),
-    ("rateLimitService:", "rateLimitService: {failure_mode_deny: true} #"),
+    ("rateLimitService: {", "rateLimitService: {failure_mode_deny: true, "),
     ("name: httpbin.example.com", "name: helloworld.example.com"),
     ("credentialName: aliyun-b", "credentialName: aliyun-wildcard"),
 )
