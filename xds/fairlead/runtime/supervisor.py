@@ -23,6 +23,8 @@ _LIVED_WELL = 30.0
 _GLANCE = 1.0
 _PATIENCE = 10
 """Seconds between looks at a process, and the number of looks without a sign of life after which it is stuck."""
+_STARTING = 50
+"""So many more looks has a process before its first sign of life."""
 
 _LAST_WORDS = 3.0
 """Seconds that a process has to end by itself."""
@@ -102,7 +104,7 @@ class Supervisor:
         if self._listening is None:
             self._listening = self._listen()
         process, reader, writer = await self._start(self._listening)
-        self._process, self._writer, self._silence = process, writer, 0
+        self._process, self._writer, self._silence = process, writer, -_STARTING
         self._tell(writer)
         tasks = [asyncio.create_task(self._hear(reader)), asyncio.create_task(_pass_on(process.stderr))]
         looking = asyncio.create_task(self._look_after(process))
