@@ -100,6 +100,27 @@ def test_runtime_addresses_of_which_proxies_cannot_be_told(address: Address, sai
         Settings(paths=(), runtime_address=address).check()
 
 
+@pytest.mark.parametrize(
+    ("xds", "runtime", "advertised", "is_out_of_reach"),
+    [
+        ("0.0.0.0", "127.0.0.1", None, True),
+        ("0.0.0.0", "127.0.0.1", Address("fairlead.example", 1), False),
+        ("0.0.0.0", "192.0.2.1", None, False),
+        ("127.0.0.1", "127.0.0.1", None, False),
+    ],
+)
+def test_where_proxies_on_other_hosts_find_nothing(
+    xds: str, runtime: str, advertised: Address | None, *, is_out_of_reach: bool
+) -> None:
+    settings = Settings(
+        paths=(),
+        xds_address=Address(xds, 1),
+        runtime_address=Address(runtime, 2),
+        runtime_advertised_address=advertised,
+    )
+    assert settings.is_runtime_out_of_reach is is_out_of_reach
+
+
 OFF_HOST = {"xds_address": Address("0.0.0.0", 18000)}
 CERTIFICATE = {"tls_certificate": FILE, "tls_key": FILE}
 

@@ -117,6 +117,13 @@ async def test_a_server_limits_requests_of_all_its_gateways(stack: Stack, gatewa
     await until(lambda: not runs(process), "the process ends with its parent")
     assert await gateways.statuses(10) == {200: 10}, "proxies fail open"
 
+    await fairlead.start()
+    await gateways.until(429)
+    process = [*map(int, re.findall(r"runtime services start .*process=\S*?(\d+)", fairlead.log_text()))][-1]
+    assert runs(process)
+    await fairlead.stop()
+    assert not runs(process)
+
 
 async def test_services_of_their_own(stack: Stack, gateways: Gateways) -> None:
     stack.write("limiter.yaml", limiter(0, more="failure_mode_deny: true"))

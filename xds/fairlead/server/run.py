@@ -94,6 +94,12 @@ async def _serve(settings: Settings, source: Source) -> None:
 
 def listen_for_runtime(settings: Settings) -> socket.socket:
     """The socket of the runtime services; raises `SettingsError` when the port cannot be had."""
+    if settings.is_runtime_out_of_reach:
+        log.warning(
+            "proxies on other hosts cannot reach the runtime services: give --runtime-address",
+            told=settings.runtime_endpoint.address,
+            xds=str(settings.xds_address),
+        )
     return listening_socket(settings.runtime_address, "--runtime-address", reuse_port=settings.reuse_port)
 
 

@@ -115,6 +115,12 @@ class Settings:
         """Where proxies reach our services that they call while they serve requests."""
         return Endpoint(*(self.runtime_advertised_address or self.runtime_address))
 
+    @property
+    def is_runtime_out_of_reach(self) -> bool:
+        """Proxies may be on other hosts, but are told an address of their own host."""
+        is_told_elsewhere = self.runtime_advertised_address is not None
+        return not is_told_elsewhere and self.runtime_address.is_loopback and not self.xds_address.is_loopback
+
     def check_counting(self) -> None:
         """Raises `SettingsError` when requests cannot be counted where they are to be."""
         from fairlead.runtime.services import counters
