@@ -128,6 +128,8 @@ OBJECTS = together(
     breaker("kept", of("kept.test", LONG_OPEN)),
     virtual_service("edited"),
     breaker("edited", of("edited.test", LONG_OPEN)),
+    virtual_service("counted"),
+    breaker("counted", of("counted.test", "error_percent: {value: 100}, break_duration: 60s")),
     virtual_service("unrelated"),
 )
 
@@ -284,6 +286,19 @@ async def test_timeouts_and_unreachable_services_are_errors(breakers: Breakers) 
 async def test_routes_do_not_influence_each_other(breakers: Breakers) -> None:
     assert await breakers.statuses("routes.test", "/status/500", 2) == [500, 503]
     assert await breakers.statuses("routes.test", QUICK, 2) == [200, 200]
+
+
+async def test_rejected_requests_are_counted_by_the_object(breakers: Breakers) -> None:
+    """And those that the service itself answers alike are not."""
+    assert await breakers.statuses("counted.test", "/status/503", 1) == [503]
+    assert await breakers.statuses("counted.test", QUICK, 37) == [503] * 37
+    fairlead = breakers.stack.fairlead
+    assert fairlead is not None
+
+    async def counted() -> bool:
+        return await fairlead.requests(f"ASMCircuitBreaker {PROXY_NAMESPACE}/counted", "broken") == 37
+
+    await until(counted, "all that the breaker has answered is told")
 
 
 # --- Changes while a circuit is open ----------------------------------------------------------------------------------

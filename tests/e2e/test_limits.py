@@ -244,17 +244,15 @@ async def test_rejected_requests_are_counted_by_the_object(limits: Limits) -> No
     passed = [await limits.passed("counted.test", 40, at=at) for at in ("first", "second")]
     assert passed == [15, 15]
     assert await limits.passed("counted.test", 10, "/one") == 1
-    expected = {"counted": 2 * 25, "counted-route": 9}
-    labels = f'kind="ASMLocalRateLimiter",name="{{}}",namespace="{PROXY_NAMESPACE}",outcome="limited"'
-    lines = {f"fairlead_requests_total{{{labels.format(name)}}} {number}.0" for name, number in expected.items()}
-    assert limits.stack.fairlead is not None
+    fairlead = limits.stack.fairlead
+    assert fairlead is not None
+    for name, number in (("counted", 2 * 25), ("counted-route", 9)):
+        of = f"ASMLocalRateLimiter {PROXY_NAMESPACE}/{name}"
 
-    async def counted() -> bool:
-        assert limits.stack.fairlead is not None
-        found = (await limits.stack.fairlead.admin("/metrics") or "").splitlines()
-        return lines <= set(found)
+        async def counted(of: str = of, number: int = number) -> bool:
+            return await fairlead.requests(of, "limited") == number
 
-    await until(counted, f"the metrics are {lines}")
+        await until(counted, f"{number} requests are told of {of}")
     assert await limits.envoys["first"].stats("cluster.fairlead-runtime.upstream_rq_total$")
     assert not await limits.envoys["other"].stats("fairlead-runtime")
 

@@ -107,6 +107,15 @@ class ControlPlane:
         found: dict[str, Any] = json.loads(text)
         return found
 
+    async def requests(self, of: str, outcome: str) -> int:
+        """The number of requests with an outcome, by the object, `Kind namespace/name`, as the metrics have it."""
+        kind, _, rest = of.partition(" ")
+        namespace, _, name = rest.partition("/")
+        labels = f'kind="{kind}",name="{name}",namespace="{namespace}",outcome="{outcome}"'
+        lines = (await self.admin("/metrics") or "").splitlines()
+        series = f"fairlead_requests_total{{{labels}}} "
+        return sum(int(float(line.removeprefix(series))) for line in lines if line.startswith(series))
+
     async def stop(self) -> None:
         if self.process is not None and self.process.returncode is None:
             self.process.terminate()

@@ -197,4 +197,4 @@ class Governance:
     def backends(self) -> tuple[Backend, ...]:
         """Who is asked about requests, or told of them."""
         asked = [service.backend for service in self.rate_limit_services]
-        return tuple(dict.fromkeys((*asked, RUNTIME) if self.limits else asked))
+        return tuple(dict.fromkeys((*asked, RUNTIME) if self.limits or self.breakers else asked))

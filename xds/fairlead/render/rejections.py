@@ -14,7 +14,7 @@ from fairlead._pb.envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from fairlead._pb.envoy.type.metadata.v3 import metadata_pb2
 from fairlead._pb.envoy.type.tracing.v3 import custom_tag_pb2
 from fairlead._pb.google.protobuf import wrappers_pb2
-from fairlead.intent import OBJECT_TAG, OUTCOME_TAG, RUNTIME, Governance, RouteLimit, RoutePolicy
+from fairlead.intent import OBJECT_TAG, OUTCOME_TAG, RUNTIME, Governance, RouteBreaker, RouteLimit, RoutePolicy
 from fairlead.render.encoding import packed
 from fairlead.render.names import OBJECTS_METADATA, cluster_name
 
@@ -33,9 +33,9 @@ class _Kind(NamedTuple):
 
 
 _LOCAL_LIMIT = _Kind("local_rate_limited", "limited", "RL")
+_BREAKER = _Kind("asm_circuit_open", "broken")  # breaker.wasm says so
 
-
-_KINDS: dict[type[RoutePolicy], _Kind] = {RouteLimit: _LOCAL_LIMIT}
+_KINDS: dict[type[RoutePolicy], _Kind] = {RouteLimit: _LOCAL_LIMIT, RouteBreaker: _BREAKER}
 """What a service rejects that is asked is counted by the service."""
 
 
@@ -49,6 +49,8 @@ def logs(governance: Governance) -> Iterator[accesslog_pb2.AccessLog]:
     """The access logs of connections; all others than rejected requests are left out soon."""
     if governance.limits:
         yield _log(_LOCAL_LIMIT)
+    if governance.breakers:
+        yield _log(_BREAKER)
 
 
 def _log(kind: _Kind) -> accesslog_pb2.AccessLog:

@@ -3,10 +3,11 @@
 from fairlead.derive import derived
 from fairlead.intent import RuntimeConfiguration
 from fairlead.resolve.governance import global_limits, rules
+from fairlead.resolve.governance.breakers import BREAKERS
 from fairlead.resolve.governance.local_limits import LOCAL_LIMITS
 from fairlead.world import World
 
-_REJECTING = (LOCAL_LIMITS,)
+_REJECTING = (LOCAL_LIMITS, BREAKERS)
 """Kinds for whose objects proxies themselves reject requests."""
 
 
