@@ -352,7 +352,7 @@ def descriptor(
     return tuple(found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(request_matches, max_size=4), st.lists(header_matches, max_size=1), values, values)
 def test_a_request_is_counted_once_as_the_first_override_that_matches_or_as_the_limit(
     matches: list[dict[str, Any]], only: list[dict[str, Any]], headers: dict[str, str], parameters: dict[str, str]
@@ -429,6 +429,14 @@ def test_sidecars_count_what_comes_in_or_what_goes_out(traffic: str) -> None:
     assert "outbound|8081||ratelimit.limits.svc.cluster.local" in {found.name for found in resources(made, SHOP)}
     assert not problems(made, chosen, SHOP.locality)
     assert bool(of_routes(made, SHOP)) is (traffic == "sidecar_outbound")
+
+
+def test_a_virtual_host_is_made_of_its_limits_too() -> None:
+    """So that who is to blame is found when a proxy refuses it, as for a regular expression of a condition."""
+    made = world(OBJECTS, limiter(f"{ANY}, {limit(1)}"))
+    found = translation.virtual_host_leaves(made, selection(made, EDGE))
+    (leaf,) = [leaf for key in list(found.keys()) if (leaf := found.get(key)) is not None]
+    assert [key.kind for key in leaf.origin] == ["VirtualService", "ASMGlobalRateLimiter"]
 
 
 # --- For people -------------------------------------------------------------------------------------------------------

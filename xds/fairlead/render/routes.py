@@ -82,7 +82,9 @@ def virtual_host(host: VirtualHost) -> Resource:
         write_route(route, entry)
         if host.forwarded_host and route.HasField("route"):
             route.route.append_x_forwarded_host = True
-    return resource(types.VIRTUAL_HOST, host.name, message, host.origin)
+    # What policies add to routes may be what a proxy refuses.
+    governing = (policy.name.key for entry in host.routes for policy in entry.policies)
+    return resource(types.VIRTUAL_HOST, host.name, message, tuple(dict.fromkeys((*host.origin, *governing))))
 
 
 def virtual_host_resource(route_table: str, host: Resource) -> Resource:
