@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from fairlead.runtime.outcomes import Outcome
 from fairlead.runtime.scheduling.scheduler import Passed, Refused
 from support.scheduling import Scheduling, Sent, concurrency, label_is, policy, queueing, quota, workload
 
@@ -26,7 +27,8 @@ def test_a_rate_limit_lets_a_burst_pass_and_then_what_comes() -> None:
     assert scheduling.send().verdict == Refused(429, 0.25)
     scheduling.clock.advance(100)
     assert passed(*(scheduling.send() for _ in range(10))) == 3, "no more than the bucket holds"
-    assert scheduling.counts() == {"admitted": 7, "rejected": 10}
+    of = "QuotaLimiting istio-system/policy"
+    assert scheduling.counts == {(of, Outcome.ALLOWED): 7, (of, Outcome.LIMITED): 10}
 
 
 def test_tokens_may_come_at_the_end_of_each_interval() -> None:
@@ -90,7 +92,8 @@ def test_what_finds_no_token_waits_for_one() -> None:
     scheduling.clock.advance(1)
     assert [request.waited for request in requests] == [0, 0, 0.1, 0.2, 0.3]
     assert passed(*requests) == 5
-    assert scheduling.counts() == {"admitted": 5, "queued": 3}
+    of = "QuotaScheduling istio-system/policy"
+    assert scheduling.counts == {(of, Outcome.ALLOWED): 2, (of, Outcome.QUEUED): 3}
 
 
 def test_a_request_waits_until_its_workloads_timeout_or_the_proxys_deadline() -> None:

@@ -57,6 +57,9 @@ CHANGES = (
     ("labels: {team: a}}", "labels: {team: b}}"),
     ("accessLogFile: /dev/null", "defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}"),
     ("quota: 10", "quota: 20"),
+    ("control_point: egress", "control_point: ingress"),
+    ("service: shop.default", "service: cart.default"),
+    ("fill_amount: 10", "fill_amount: 20"),
     ("applyToTraffic: sidecar_outbound", "applyToTraffic: sidecar_inbound"),
     ("applyToTraffic: sidecar_inbound", "applyToTraffic: sidecar_outbound"),
     ("name: grpc, port: 8081", "name: http, port: 8081"),
@@ -169,6 +172,27 @@ spec:
   configs:
   - target_services: [{name: reviews}, {kind: ServiceEntry, name: another-api}]
     breaker_config: {average_request_rt: 1s, custom_response: {status_code: 498, body: later}}
+---
+apiVersion: istio.alibabacloud.com/v1
+kind: QuotaSchedulingPolicy
+metadata: {name: shop, namespace: istio-system}
+spec:
+  quota_scheduler:
+    bucket_capacity: 10
+    fill_amount: 10
+    rate_limiter: {interval: 1s}
+    scheduler: {workloads: [{name: a, label_matcher: {match_labels: {a: b}}, parameters: {priority: 50}}]}
+    selectors: [{service: shop.default.svc.cluster.local}, {service: reviews.default.svc.cluster.local}]
+---
+apiVersion: istio.alibabacloud.com/v1
+kind: RateLimitingPolicy
+metadata: {name: callers, namespace: istio-system}
+spec:
+  rate_limiter:
+    bucket_capacity: 10
+    fill_amount: 10
+    parameters: {interval: 1s}
+    selectors: [{service: reviews.default.svc.cluster.local, control_point: egress}]
 """
 """What examples do without."""
 

@@ -1,5 +1,6 @@
 """A scheduler in virtual time, and policies in few words."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,10 +12,12 @@ from fairlead.intent import (
     Quota,
     SchedulingPolicy,
     Workload,
+    policy_name,
 )
 from fairlead.problems import ObjectKey
-from fairlead.runtime.scheduling.buckets import MemoryTokens
-from fairlead.runtime.scheduling.scheduler import Scheduler, Verdict, Way, name_of
+from fairlead.runtime.outcomes import Object, Outcome
+from fairlead.runtime.scheduling.buckets import MemoryBuckets
+from fairlead.runtime.scheduling.scheduler import Scheduler, Verdict, Way
 from support.virtual_time import VirtualClock
 
 SECOND = 1_000_000_000  # nanoseconds
@@ -78,12 +81,9 @@ class Scheduling:
 
     def __init__(self, *policies: SchedulingPolicy) -> None:
         self.clock = VirtualClock()
-        self.scheduler = Scheduler(self.clock, self._tokens, "test")
+        self.counts: Counter[tuple[Object, Outcome]] = Counter()
+        self.scheduler = Scheduler(self.clock, MemoryBuckets(self.clock).of, self._happened, "test")
         self.configure(*policies)
-
-    def _tokens(self, settings: SchedulingPolicy) -> MemoryTokens:
-        assert settings.quota is not None
-        return MemoryTokens(settings.quota, settings.max_idle / SECOND, self.clock)
 
     def configure(self, *policies: SchedulingPolicy) -> None:
         self.policies = policies
@@ -94,9 +94,9 @@ class Scheduling:
         sent = Sent(self.clock)
         if user:
             labels["user"] = user
-        names = [(name_of(each.origin), tuple(selected)) for each in self.policies]
+        names = [(policy_name(each.origin), tuple(selected)) for each in self.policies]
         sent.way = self.scheduler.decide(names, labels, self.clock.now + deadline, sent.tell)
         return sent
 
-    def counts(self, number: int = 0) -> dict[str, int]:
-        return dict(self.scheduler.counts()[self.policies[number].origin])
+    def _happened(self, of: Object, outcome: Outcome) -> None:
+        self.counts[of, outcome] += 1

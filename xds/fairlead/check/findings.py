@@ -14,7 +14,7 @@ from fairlead.certificates import (
     read_trust_bundle,
     validity_problems,
 )
-from fairlead.check import exposure, governance, hosts, policies, routes, services
+from fairlead.check import exposure, governance, hosts, policies, routes, scheduling, services
 from fairlead.check.suppression import unknown_suppressions
 from fairlead.models.asm.credential import ASMCredential
 from fairlead.models.core import ConfigMap, Secret
@@ -29,7 +29,12 @@ def findings(world: World, now: datetime, soon: timedelta = EXPIRES_SOON) -> set
     A certificate that ends within `soon` is one of them.
     """
     found = set(diagnosis.review_problems(world))
-    advice = {*routes.problems(world), *services.problems(world), *governance.problems(world)}
+    advice = {
+        *routes.problems(world),
+        *services.problems(world),
+        *governance.problems(world),
+        *scheduling.problems(world),
+    }
     advice.update(unknown_suppressions(world))
     rules: set[ObjectKey] = set()
     for proxy in everybody_implied(world):

@@ -33,6 +33,7 @@ from fairlead.intent.governance import (
     RouteBreaker,
     RouteLimit,
     RoutePolicy,
+    RouteScheduling,
     RuleName,
     TokenBucket,
 )
@@ -72,8 +73,16 @@ from fairlead.intent.routing import (
     Route,
     VirtualHost,
 )
-from fairlead.intent.runtime import OBJECT_TAG, OUTCOME_TAG, CountedDescriptor, RateLimitDomain, RuntimeConfiguration
+from fairlead.intent.runtime import (
+    OBJECT_TAG,
+    OUTCOME_TAG,
+    SLOTS_TAG,
+    CountedDescriptor,
+    RateLimitDomain,
+    RuntimeConfiguration,
+)
 from fairlead.intent.scheduling import (
+    PATIENCE,
     Concurrency,
     LabelCondition,
     LabelConditionKind,
@@ -81,6 +90,7 @@ from fairlead.intent.scheduling import (
     Quota,
     SchedulingPolicy,
     Workload,
+    policy_name,
 )
 from fairlead.intent.tls import TlsParameters, TlsVersion, Validation
 from fairlead.intent.upstream import (
@@ -104,7 +114,9 @@ __all__ = [
     "ANY_HOST",
     "OBJECT_TAG",
     "OUTCOME_TAG",
+    "PATIENCE",
     "RUNTIME",
+    "SLOTS_TAG",
     "AccessLog",
     "Action",
     "AuthoritiesCredential",
@@ -177,6 +189,7 @@ __all__ = [
     "RouteBreaker",
     "RouteLimit",
     "RoutePolicy",
+    "RouteScheduling",
     "RouteTable",
     "RuleName",
     "RuntimeConfiguration",
@@ -197,5 +210,6 @@ __all__ = [
     "VirtualHost",
     "WeightedBackend",
     "Workload",
+    "policy_name",
     "ways",
 ]

@@ -174,9 +174,22 @@ class CommonFilter(enum.Enum):
     BREAKER = "breaker"
 
 
+# --- Scheduling -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RouteScheduling:
+    """That requests of a route pass, or wait, as a policy says that is decided outside of proxies."""
+
+    name: RuleName
+    """Of the SchedulingPolicy."""
+    selectors: tuple[int, ...]
+    """The policy's selectors that are about the route."""
+
+
 # --- All of them ------------------------------------------------------------------------------------------------------
 
-RoutePolicy = RouteLimit | GlobalLimit | RouteBreaker
+RoutePolicy = RouteLimit | GlobalLimit | RouteBreaker | RouteScheduling
 """What becomes of the requests of a route; each has a `name`."""
 DiscoveredFilter = LimitFilter | CommonFilter
 """A filter that is told apart from listeners, so that a change of it changes none of them."""
@@ -191,10 +204,13 @@ class Governance:
     """Those that count requests of routes."""
     breakers: bool = False
     """Whether routes may have some."""
+    scheduling: bool = False
+    """Routes may ask our own services whether, and when, a request passes."""
     origin: Origin = ()
 
     @property
     def backends(self) -> tuple[Backend, ...]:
         """Who is asked about requests, or told of them."""
         asked = [service.backend for service in self.rate_limit_services]
-        return tuple(dict.fromkeys((*asked, RUNTIME) if self.limits or self.breakers else asked))
+        told = self.limits or self.breakers or self.scheduling
+        return tuple(dict.fromkeys((*asked, RUNTIME) if told else asked))

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from fairlead.intent.scheduling import SchedulingPolicy
 from fairlead.problems import ObjectKey
 
 OBJECT_TAG = "fairlead.object"
 """Tag of a request that a proxy tells of: the object that has decided about it, `Kind namespace/name`."""
 OUTCOME_TAG = "fairlead.outcome"
 """Tag of such a request: what the object has done, such as `limited`."""
+SLOTS_TAG = "fairlead.slots"
+"""Tag of a request that has ended: what it held, as the scheduler has named it in its answer about the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +43,5 @@ class RuntimeConfiguration:
     """Each domain once, ordered by name."""
     counts_rejections: bool = False
     """Proxies tell of requests that they have rejected."""
+    scheduling: tuple[SchedulingPolicy, ...] = ()
+    """Ordered by their objects."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from fairlead.intent.base import Nanoseconds
 from fairlead.problems import ObjectKey
 
+PATIENCE: Nanoseconds = 15_000_000_000
+"""How long a proxy waits for the answer about a request, before it lets it pass."""
+
 
 class LabelConditionKind(enum.Enum):
     """What is asked of the labels of a request."""
@@ -106,3 +109,8 @@ class SchedulingPolicy:
     """Its value is how many tokens a request takes; empty for none."""
     max_idle: Nanoseconds = 7_200_000_000_000
     """A value's supply that nobody has asked for so long is forgotten."""
+
+
+def policy_name(key: ObjectKey) -> str:
+    """What routes and services call a policy by."""
+    return f"{key.kind}/{key.namespace}/{key.name}"

@@ -3,7 +3,7 @@
 import difflib
 
 from fairlead.models import core, gateway_api
-from fairlead.models.asm import circuit_breaker, credential, global_rate_limiter, local_rate_limiter
+from fairlead.models.asm import circuit_breaker, credential, global_rate_limiter, local_rate_limiter, scheduling
 from fairlead.models.base import KubernetesObject
 from fairlead.models.istio import destination_rule, gateway, service_entry, sidecar, virtual_service, workload_entry
 from fairlead.problems import Problem, warning
@@ -30,6 +30,7 @@ KINDS: tuple[type[KubernetesObject], ...] = (
     global_rate_limiter.ASMGlobalRateLimiter,
     local_rate_limiter.ASMLocalRateLimiter,
     circuit_breaker.ASMCircuitBreaker,
+    *scheduling.KINDS,
 )
 """Every kind that is read."""
 
@@ -45,8 +46,9 @@ _UNSUPPORTED = {
     "gateway.networking.x-k8s.io": {"XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"},
     "istio.alibabacloud.com": {
         "ASMKnativeConfig",
+        "AverageLatencySchedulingPolicy",
         "IstioGateway",
-        "QuotaSchedulingPolicy",
+        "LoadRampingPolicy",
     },
     "networking.internal.knative.dev": {"Ingress"},
     "networking.k8s.io": {"Ingress"},
@@ -58,6 +60,12 @@ _MIXED_GROUPS = frozenset({"networking.k8s.io"})
 """Of these most kinds are none of our business."""
 
 _NEAREST = {
+    ("istio.alibabacloud.com", "AverageLatencySchedulingPolicy"): (
+        "write a QuotaSchedulingPolicy with the rate that the service bears, or a ConcurrencySchedulingPolicy"
+    ),
+    ("istio.alibabacloud.com", "LoadRampingPolicy"): (
+        "let a VirtualService send a weighted part of the requests, and raise the weight step by step"
+    ),
     ("install.istio.io", "IstioOperator"): (
         "write its meshConfig into the ConfigMap istio of the namespace istio-system, under the key mesh"
     ),

@@ -40,6 +40,7 @@ from fairlead.render.limits import write_bodies
 from fairlead.render.metadata import made_of
 from fairlead.render.names import HTTP_LOG, TCP_LOG, UNRESOLVED_CLUSTER, cluster_name
 from fairlead.render.routes import route_configuration, virtual_host
+from fairlead.render.scheduling import log_of_ends
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Composition, Resource
 
@@ -168,6 +169,8 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
         message.access_log.append(access_logs.of_all(connections.access_log, HTTP_LOG))
     if connections.governance.limits:
         write_bodies(message)
+    if connections.governance.scheduling:
+        message.access_log.append(log_of_ends())
     if connections.forward_proxy:
         message.upgrade_configs.add(upgrade_type="CONNECT")
     if connections.inline is None:

@@ -13,6 +13,7 @@ FAULT_FILTER = "envoy.filters.http.fault"
 
 OBJECTS_METADATA = "fairlead.objects"
 """Of a route: why requests are rejected -> for which object."""
+SCHEDULING_FILTER = "envoy.filters.http.ext_authz"
 
 BREAKER_FILTER = "fairlead.breaker"
 """Also the metadata of routes that it reads."""

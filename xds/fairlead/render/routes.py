@@ -21,6 +21,7 @@ from fairlead.intent import (
     Route,
     RouteBreaker,
     RouteLimit,
+    RouteScheduling,
     RouteTable,
     VirtualHost,
 )
@@ -31,8 +32,9 @@ from fairlead.render.global_limits import write_global_limit
 from fairlead.render.headers import write_headers
 from fairlead.render.limits import write_limit
 from fairlead.render.metadata import is_route, made_of
-from fairlead.render.names import CORS_FILTER, FAULT_FILTER
+from fairlead.render.names import CORS_FILTER, FAULT_FILTER, SCHEDULING_FILTER
 from fairlead.render.rejections import write_object
+from fairlead.render.scheduling import asking_for
 from fairlead.snapshot import types, wire
 from fairlead.snapshot.resource import Composition, Resource
 
@@ -115,6 +117,8 @@ def write_route(message: route_components_pb2.Route, entry: Route) -> None:
             case RouteBreaker():
                 write_breaker(message, policy)
         write_object(message.metadata, policy)
+    if scheduling := [policy for policy in entry.policies if isinstance(policy, RouteScheduling)]:
+        message.typed_per_filter_config[SCHEDULING_FILTER].CopyFrom(asking_for(scheduling))
     message.stat_prefix = entry.stat_prefix
     matches.write_match(message.match, entry.match)
     request_headers, response_headers = entry.request_headers, entry.response_headers

@@ -2,7 +2,7 @@
 
 from fairlead.derive import derived
 from fairlead.intent import RuntimeConfiguration
-from fairlead.resolve.governance import global_limits, rules
+from fairlead.resolve.governance import global_limits, rules, scheduling
 from fairlead.resolve.governance.breakers import BREAKERS
 from fairlead.resolve.governance.local_limits import LOCAL_LIMITS
 from fairlead.world import World
@@ -17,4 +17,5 @@ def configuration(world: World) -> RuntimeConfiguration:
     return RuntimeConfiguration(
         rate_limits=global_limits.domains(world),
         counts_rejections=any(rules.rules(world, kind).keys() for kind in _REJECTING),
+        scheduling=scheduling.policies(world),
     )

@@ -14,7 +14,7 @@ import structlog
 import uvloop
 
 from fairlead.runtime.messages import Event, Orders, Report, encoded, read
-from fairlead.runtime.services import RuntimeServices, counters
+from fairlead.runtime.services import RuntimeServices, buckets, counters
 
 _REPORTED_EVERY = 0.5
 """Seconds."""
@@ -56,7 +56,7 @@ async def _main(parent: socket.socket, listening: socket.socket) -> None:
     orders = await read(reader, Orders)
     if orders is None:
         return
-    services = RuntimeServices(counters(orders.redis_url))
+    services = RuntimeServices(counters(orders.redis_url), buckets(orders.redis_url))
     services.configure(orders.configuration)
     obeying = asyncio.create_task(_obey(services, reader))
     await services.serve_on(listening)

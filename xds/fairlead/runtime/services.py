@@ -1,5 +1,6 @@
 """All services on one port."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from fairlead.runtime.counters import Counters, MemoryCounters
 from fairlead.runtime.health_service import HealthService
 from fairlead.runtime.outcomes import Object, Outcome, Outcomes
 from fairlead.runtime.rate_limit_service import RateLimitService
+from fairlead.runtime.scheduling import service as scheduling_service
+from fairlead.runtime.scheduling.buckets import Buckets, MemoryBuckets
+from fairlead.runtime.scheduling.service import SchedulingService
 
 _LAST_ANSWERS = 1.0
 """Seconds in which calls are answered that are open when the services stop."""
@@ -45,23 +49,36 @@ def counters(redis_url: str) -> Counters:
     return RedisCounters(redis_url)
 
 
+def buckets(redis_url: str) -> Buckets:
+    """Where tokens are taken from; raises as `counters` does."""
+    if not redis_url:
+        return MemoryBuckets(asyncio.get_running_loop())
+    from fairlead.runtime.scheduling.redis_buckets import RedisBuckets
+
+    return RedisBuckets(redis_url)
+
+
 class RuntimeServices:
     """The services, of one process and event loop."""
 
-    def __init__(self, counters: Counters) -> None:
+    def __init__(self, counters: Counters, buckets: Buckets) -> None:
         self._counters = counters
+        self._buckets = buckets
         self._outcomes = Outcomes()
+        self._scheduling = SchedulingService(buckets.of, self._outcomes)
         self._rate_limits = RateLimitService(counters, self._outcomes, time.time)
-        access_logs = AccessLogService(self._outcomes)
+        access_logs = AccessLogService(self._outcomes, self._scheduling.ended)
         health = HealthService(
             {
                 rate_limit_service.SERVICE: lambda: counters.available,
                 access_log_service.SERVICE: lambda: True,
+                scheduling_service.SERVICE: lambda: True,
             }
         )
         self._server = GrpcServer(
             {
                 f"/{rate_limit_service.SERVICE}/ShouldRateLimit": self._rate_limits.should_rate_limit,
+                f"/{scheduling_service.SERVICE}/Check": self._scheduling.check,
                 f"/{access_log_service.SERVICE}/StreamAccessLogs": access_logs.stream_access_logs,
                 f"/{health_service.SERVICE}/Check": health.check,
             },
@@ -73,6 +90,7 @@ class RuntimeServices:
     def configure(self, configuration: RuntimeConfiguration) -> None:
         """From now on decide by this; what has been counted stays."""
         self._rate_limits.limits = limits.Limits(configuration.rate_limits)
+        self._scheduling.configure(configuration.scheduling)
 
     def take_outcomes(self) -> Mapping[tuple[Object, Outcome], int]:
         """The numbers of requests since they were taken last."""
@@ -86,6 +104,7 @@ class RuntimeServices:
         """Answer what has been asked, and end."""
         await self._server.stop(_LAST_ANSWERS)
         await self._counters.close()
+        await self._buckets.close()
 
     def _broken(self, peer: str, what: str) -> None:
         now = time.monotonic()

@@ -6,7 +6,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 
-from fairlead.runtime.services import RuntimeServices, counters
+from fairlead.runtime.services import RuntimeServices, buckets, counters
 from fairlead.server.admin import AdminServer, Page
 from fairlead.server.hub import Hub
 from fairlead.server.metrics import CONTENT_TYPE
@@ -37,7 +37,7 @@ def run_rate_limit(settings: Settings, source: Source) -> None:
 
 async def _serve(settings: Settings, source: Source) -> None:
     listening = listen_for_runtime(settings)
-    services = RuntimeServices(counters(settings.redis_url))
+    services = RuntimeServices(counters(settings.redis_url), buckets(settings.redis_url))
     hub = Hub(source)
     hub.configure_runtime = services.configure
     requests = RequestCounts(hub.world)

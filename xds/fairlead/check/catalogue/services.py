@@ -150,9 +150,9 @@ SUBJECT = Subject(
         ),
         Entry(
             "unknown-host",
-            "no service has the host of the DestinationRule",
-            "The rule applies to nothing: its TLS, limits and subsets do not exist.",
-            "Correct the host; a short name is short for a service in the rule's own namespace.",
+            "no service has the host of the DestinationRule, or of the scheduling policy",
+            "It applies to nothing: a rule's TLS, limits and subsets do not exist.",
+            "Correct the host; in a rule, a short name is short for a service in the rule's own namespace.",
             istio=("IST0174",),
         ),
         Entry(

@@ -2,6 +2,7 @@
 
 from fairlead.derive import derived
 from fairlead.intent import (
+    RUNTIME,
     Backend,
     CommonFilter,
     DiscoveredFilter,
@@ -14,7 +15,7 @@ from fairlead.intent import (
 )
 from fairlead.models.asm.governing import Traffic
 from fairlead.problems import ObjectKey
-from fairlead.resolve.governance import rules
+from fairlead.resolve.governance import rules, scheduling
 from fairlead.resolve.governance.breakers import BREAKERS
 from fairlead.resolve.governance.kinds import KINDS
 from fairlead.resolve.governance.local_limits import LOCAL_LIMITS
@@ -23,8 +24,10 @@ from fairlead.resolve.scope import Labels, Selection
 from fairlead.world import World
 
 
-def of_connections(world: World, selection: Selection, traffic: Traffic, ports: frozenset[int]) -> Governance:
-    """What routes for some ports may refer to; no ports stand for any."""
+def of_connections(
+    world: World, selection: Selection, traffic: Traffic, ports: frozenset[int], services: frozenset[str] = frozenset()
+) -> Governance:
+    """What routes for some ports may refer to; no ports stand for any. `services` is as in `Target`."""
     found = [
         rule
         for kind in KINDS
@@ -37,13 +40,15 @@ def of_connections(world: World, selection: Selection, traffic: Traffic, ports: 
             sorted({policy for rule in found if isinstance(policy := rule.policy.for_connections, RateLimitService)})
         ),
         breakers=any(map(_is_breaker, found)),
+        scheduling=scheduling.concerns(world, traffic, services),
         origin=tuple(dict.fromkeys(rule.key for rule in found)),
     )
 
 
 def backends_of_inbound(world: World, selection: Selection) -> frozenset[Backend]:
     """What sidecars may ask about requests to their workloads: the same for all of a namespace with the same rules."""
-    return frozenset(of_connections(world, selection, Traffic.SIDECAR_INBOUND, frozenset()).backends)
+    found = frozenset(of_connections(world, selection, Traffic.SIDECAR_INBOUND, frozenset()).backends)
+    return found | {RUNTIME} if scheduling.has_inbound(world, selection.namespace) else found
 
 
 # --- Filters that are told apart from connections ---------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fairlead.intent import Forward, Route, RouteBreaker, RoutePolicy
-from fairlead.resolve.governance import rules
+from fairlead.resolve.governance import rules, scheduling
 from fairlead.resolve.governance.breakers import of_circuit
 from fairlead.resolve.governance.kinds import KINDS
 from fairlead.resolve.governance.rules import Rule, Target
@@ -12,10 +12,10 @@ from fairlead.world import World
 
 
 def governed(world: World, selection: Selection, target: Target, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-    """The routes of a virtual host with their policies, of each kind one at most.
+    """The routes of a virtual host with their policies.
 
-    A rule for a route goes before one for the whole virtual host, one with a name before one for any, and the older of
-    two for the same before the other.
+    Of each kind that names virtual hosts there is one at most: a rule for a route goes before one for the whole virtual
+    host, one with a name before one for any, and the older of two for the same before the other.
     """
     for kind in KINDS:
         if found := rules.chosen(world, kind, selection, target):
@@ -25,7 +25,7 @@ def governed(world: World, selection: Selection, target: Target, routes: tuple[R
                 else route
                 for route in routes
             )
-    return routes
+    return scheduling.scheduled(world, target, routes)
 
 
 def _governed(route: Route, found: list[Rule], target: Target) -> Route:

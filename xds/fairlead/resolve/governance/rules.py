@@ -188,6 +188,8 @@ class Target(NamedTuple):
     names: frozenset[str]
     ports: frozenset[int]
     """As Gateways and services declare them."""
+    services: frozenset[str] = frozenset()
+    """Hosts of the services that requests are for, where they are already with them."""
 
 
 def chosen(world: World, kind: Kind, selection: Selection, target: Target) -> list[Rule]:

@@ -102,7 +102,8 @@ def _chain(world: World, selection: Selection, port: InboundPort) -> FilterChain
     host_name = f"inbound|http|{port.port}"
     workload = () if selection.workload is None else selection.workload.services
     ports = frozenset((port.port, port.declared))
-    target = Target(Traffic.SIDECAR_INBOUND, rules.names_of(world, host_name, workload), ports)
+    services = rules.names_of(world, host_name, ingress.services_of(world, selection, port.port))
+    target = Target(Traffic.SIDECAR_INBOUND, rules.names_of(world, host_name, workload), ports, services)
     host = VirtualHost(host_name, ("*",), governed(world, selection, target, (route,)), origin)
     http = HttpConnections(
         route_table=name,
@@ -111,6 +112,6 @@ def _chain(world: World, selection: Selection, port: InboundPort) -> FilterChain
         inline=host,
         options=mesh.sidecar_http_options(world),
         access_log=mesh.access_log(world),
-        governance=of_connections(world, selection, Traffic.SIDECAR_INBOUND, ports),
+        governance=of_connections(world, selection, Traffic.SIDECAR_INBOUND, ports, services),
     )
     return FilterChain(name, (), port.tls, http, origin)

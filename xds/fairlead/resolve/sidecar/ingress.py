@@ -142,6 +142,15 @@ def _numbers_of(world: World, service: ObjectName, port_name: str) -> set[int]:
 
 
 @derived
+def services_of(world: World, selection: Selection, port: int) -> tuple[ObjectKey, ...]:
+    """The services whose requests come in on a port of a workload; all of them where a Sidecar says the ports."""
+    found = () if selection.workload is None else selection.workload.services
+    if _declared(world, selection.sidecar) is not None:
+        return found
+    return tuple(key for key in found if any(each.port == port for each in _ports_of(world, key, [])))
+
+
+@derived
 def _declared(world: World, name: ObjectName | None) -> tuple[InboundPort, ...] | None:
     """The ports of a Sidecar's ingress; None when it says nothing of them."""
     sidecar = None if name is None else world.objects(Sidecar).get(name)

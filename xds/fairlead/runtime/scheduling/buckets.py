@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
-from fairlead.intent import Quota
+from fairlead.intent import Quota, SchedulingPolicy
 from fairlead.runtime.scheduling.clock import Clock
 
 MAX_KEYS = 10_000
@@ -80,8 +80,35 @@ class Tokens(Protocol):
         ...
 
 
-class MemoryTokens:
+class Buckets(Protocol):
+    """Where the buckets of all policies are."""
+
+    def of(self, policy: SchedulingPolicy) -> Tokens:
+        """The buckets of a policy that has a quota."""
+        ...
+
+    async def close(self) -> None:
+        """Let them go."""
+        ...
+
+
+class MemoryBuckets:
     """Buckets of this process."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def of(self, policy: SchedulingPolicy) -> Tokens:
+        """See `Buckets`."""
+        assert policy.quota is not None
+        return MemoryTokens(policy.quota, policy.max_idle / _SECOND, self._clock)
+
+    async def close(self) -> None:
+        """See `Buckets`."""
+
+
+class MemoryTokens:
+    """Buckets of a policy in this process."""
 
     def __init__(self, quota: Quota, max_idle: float, clock: Clock) -> None:
         self._quota = quota

@@ -2,13 +2,13 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 from fairlead.intent import Queueing, SchedulingPolicy, Workload
+from fairlead.runtime.outcomes import Object, Outcome
 from fairlead.runtime.scheduling.buckets import MAX_KEYS, Tokens
 from fairlead.runtime.scheduling.clock import Clock
 from fairlead.runtime.scheduling.fair_queue import Flow
@@ -17,8 +17,20 @@ from fairlead.runtime.scheduling.lines import Line, SlotLine, TokenLine, Undo, W
 from fairlead.runtime.scheduling.slots import Slots
 
 _SECOND = 1_000_000_000  # nanoseconds
+Happened = Callable[[Object, Outcome], None]
+"""Told of an object, and what it has done to a request."""
 _ONLY = ""
 """The key of the only supply, where there is none for each value of a label."""
+
+
+class Pass(NamedTuple):
+    """That a request passes a policy."""
+
+    undo: Undo | None = None
+    """Gives back what it has taken."""
+    has_slot: bool = False
+    """It holds one, by the visit's name."""
+    waited: bool = False
 
 
 class Visit(NamedTuple):
@@ -29,8 +41,7 @@ class Visit(NamedTuple):
     """When the proxy stops waiting."""
     slot: str
     """A name that no other visit has."""
-    passed: Callable[[Undo | None, bool], None]
-    """Told what gives back what the request has taken, and whether it has a slot by the visit's name."""
+    passed: Callable[[Pass], None]
     refused: Callable[[float], None]
     """Told after how many seconds to try again; infinity where nobody knows."""
 
@@ -38,17 +49,24 @@ class Visit(NamedTuple):
 class Policy(ABC):
     """A policy. It keeps what it has counted when its settings change."""
 
-    def __init__(self, settings: SchedulingPolicy, clock: Clock) -> None:
+    def __init__(self, settings: SchedulingPolicy, clock: Clock, happened: Happened) -> None:
         self._clock = clock
-        self.settings = settings
-        self.counts: Counter[str] = Counter()
-        """Outcome -> number of requests; `queued` ones are counted again when it is known what becomes of them."""
+        self._happened = happened
+        self._object = str(settings.origin)
         self._read(settings)
 
     def _read(self, settings: SchedulingPolicy) -> None:
         self.settings = settings
         self._selectors = tuple(map(compiled, settings.selectors))
         self._workloads = _Workloads(settings.queueing) if settings.queueing is not None else None
+
+    def tell_of_pass(self, *, waited: bool) -> None:
+        """Tell that a request has passed."""
+        self._happened(self._object, Outcome.QUEUED if waited else Outcome.ALLOWED)
+
+    def tell_of_refusal(self) -> None:
+        """Tell that a request has been refused."""
+        self._happened(self._object, Outcome.LIMITED if self._workloads is None else Outcome.REJECTED)
 
     @abstractmethod
     def configure(self, settings: SchedulingPolicy) -> None:
@@ -74,7 +92,7 @@ class Policy(ABC):
         default = 1.0 if workload is None else workload.tokens
         tokens = _number(visit.labels, self.settings.tokens_label, default, at_least=0.0)
         if key is None or not tokens:
-            visit.passed(None, False)
+            visit.passed(Pass())
             return None
         return self._enter(key, tokens, visit)
 
@@ -87,7 +105,6 @@ class Policy(ABC):
         if workload.queue_timeout is not None:
             deadline = min(deadline, self._clock.time() + workload.queue_timeout / _SECOND)
         waiting = Waiting(deadline, passed, partial(visit.refused, math.inf), visit.slot)
-        self.counts["queued"] += 1
         return line.enter(waiting, self._workloads.flow(visit.labels, workload), tokens)
 
 
@@ -132,8 +149,8 @@ def _number(labels: Labels, label: str, default: float, *, at_least: float) -> f
 class TokenPolicy(Policy):
     """Requests take tokens of a bucket; where the policy has no queue, those that find too few are refused."""
 
-    def __init__(self, settings: SchedulingPolicy, clock: Clock, tokens: Tokens) -> None:
-        super().__init__(settings, clock)
+    def __init__(self, settings: SchedulingPolicy, clock: Clock, happened: Happened, tokens: Tokens) -> None:
+        super().__init__(settings, clock, happened)
         self._tokens = tokens
         self._lines: dict[str, TokenLine] = {}
         """Those in which somebody waits, and a few more."""
@@ -158,7 +175,7 @@ class TokenPolicy(Policy):
         return attempt.leave
 
     def _queue(self, line: TokenLine, tokens: float, visit: Visit) -> Callable[[], None]:
-        return self._wait(line, tokens, visit, lambda undo: visit.passed(undo, False))
+        return self._wait(line, tokens, visit, lambda undo: visit.passed(Pass(undo, waited=True)))
 
     def refused_at_first(self, key: str, tokens: float, wait: float, visit: Visit) -> Callable[[], None] | None:
         """Let a request wait that has found too few tokens, or refuse it."""
@@ -196,7 +213,7 @@ class _Attempt:
             if wait <= 0:
                 undo()
         elif wait <= 0:
-            self.visit.passed(undo, False)
+            self.visit.passed(Pass(undo))
         else:
             self.leave_line = self.policy.refused_at_first(self.key, self.tokens, wait, self.visit)
 
@@ -212,8 +229,10 @@ class _Attempt:
 class SlotPolicy(Policy):
     """Requests take places; where the policy has no queue, those that find none are refused."""
 
-    def __init__(self, settings: SchedulingPolicy, clock: Clock, registry: dict[str, Slots]) -> None:
-        super().__init__(settings, clock)
+    def __init__(
+        self, settings: SchedulingPolicy, clock: Clock, happened: Happened, registry: dict[str, Slots]
+    ) -> None:
+        super().__init__(settings, clock, happened)
         self._registry = registry
         self._lines: dict[str, tuple[Slots, SlotLine]] = {}
 
@@ -232,18 +251,13 @@ class SlotPolicy(Policy):
 
     def _enter(self, key: str, tokens: float, visit: Visit) -> Callable[[], None] | None:
         slots, line = self._lines.get(key) or self._open(key)
-        passed = partial(self._passed, visit)
         if line.is_empty and slots.take(visit.slot, tokens, self._clock.time()):
-            passed(partial(slots.release, visit.slot))
+            visit.passed(Pass(partial(slots.release, visit.slot), has_slot=True))
             return None
         if self._workloads is None:
             visit.refused(math.inf)
             return None
-        return self._wait(line, tokens, visit, passed)
-
-    @staticmethod
-    def _passed(visit: Visit, undo: Undo) -> None:
-        visit.passed(undo, True)
+        return self._wait(line, tokens, visit, lambda undo: visit.passed(Pass(undo, has_slot=True, waited=True)))
 
     def _open(self, key: str) -> tuple[Slots, SlotLine]:
         if len(self._lines) >= MAX_KEYS:

@@ -5,17 +5,16 @@ its way is given back when a later policy refuses it, or when its client gives u
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fairlead.intent import SchedulingPolicy
-from fairlead.problems import ObjectKey
+from fairlead.intent import SchedulingPolicy, policy_name
 from fairlead.runtime.scheduling.buckets import Tokens
 from fairlead.runtime.scheduling.clock import Clock
 from fairlead.runtime.scheduling.labels import Labels
 from fairlead.runtime.scheduling.lines import Undo
-from fairlead.runtime.scheduling.policies import Policy, SlotPolicy, TokenPolicy, Visit
+from fairlead.runtime.scheduling.policies import Happened, Pass, Policy, SlotPolicy, TokenPolicy, Visit
 from fairlead.runtime.scheduling.slots import Slots
 
 Selected = tuple[str, tuple[int, ...]]
@@ -43,8 +42,14 @@ Verdict = Passed | Refused
 class Scheduler:
     """The policies, and what they have counted."""
 
-    def __init__(self, clock: Clock, tokens: Callable[[SchedulingPolicy], Tokens], name: str) -> None:
-        """`name` is one that no other scheduler has, or has had; `tokens` makes the buckets of a policy."""
+    def __init__(
+        self, clock: Clock, tokens: Callable[[SchedulingPolicy], Tokens], happened: Happened, name: str
+    ) -> None:
+        """`name` is one that no other scheduler has, or has had; `tokens` makes the buckets of a policy.
+
+        `happened` is told of each request that is let pass, has waited, or is rejected, with the policy's object.
+        """
+        self._happened = happened
         self._clock = clock
         self._tokens = tokens
         self._policies: dict[str, Policy] = {}
@@ -53,7 +58,7 @@ class Scheduler:
 
     def configure(self, policies: Iterable[SchedulingPolicy]) -> None:
         """Go on with these policies: those that were there before keep what they have counted."""
-        wanted = {name_of(settings.origin): settings for settings in policies}
+        wanted = {policy_name(settings.origin): settings for settings in policies}
         for name in self._policies.keys() - wanted.keys():
             self._policies.pop(name).dissolve()
         for name, settings in wanted.items():
@@ -65,8 +70,8 @@ class Scheduler:
 
     def _made(self, settings: SchedulingPolicy) -> Policy:
         if settings.concurrency is not None:
-            return SlotPolicy(settings, self._clock, self._slots)
-        return TokenPolicy(settings, self._clock, self._tokens(settings))
+            return SlotPolicy(settings, self._clock, self._happened, self._slots)
+        return TokenPolicy(settings, self._clock, self._happened, self._tokens(settings))
 
     def decide(
         self, selected: Iterable[Selected], labels: Labels, deadline: float, then: Callable[[Verdict], None]
@@ -91,20 +96,11 @@ class Scheduler:
         if (slots := self._slots.get(slot)) is not None:
             slots.release(slot)
 
-    def counts(self) -> Mapping[ObjectKey, Mapping[str, int]]:
-        """Object -> outcome -> number of requests."""
-        return {policy.settings.origin: policy.counts for policy in self._policies.values()}
-
-
-def name_of(key: ObjectKey) -> str:
-    """What routes call a policy by."""
-    return f"{key.kind}/{key.namespace}/{key.name}"
-
 
 def _order(policy: Policy) -> tuple[bool, bool, str]:
     settings = policy.settings
     waits, by_rate = settings.queueing is not None, settings.quota is not None
-    return waits, by_rate if waits else not by_rate, name_of(settings.origin)
+    return waits, by_rate if waits else not by_rate, policy_name(settings.origin)
 
 
 @dataclass(eq=False, slots=True)
@@ -132,17 +128,17 @@ class Way:
         policy = self.policies[number]
         slot = next(self.names)
 
-        def passed(undo: Undo | None, has_slot: bool) -> None:
-            policy.counts["admitted"] += 1
-            if undo is not None:
-                self._undo.append(undo)
-            if has_slot:
+        def passed(found: Pass) -> None:
+            policy.tell_of_pass(waited=found.waited)
+            if found.undo is not None:
+                self._undo.append(found.undo)
+            if found.has_slot:
                 self._slots.append(slot)
             self._next += 1
             self.go_on()
 
         def refused(retry_after: float) -> None:
-            policy.counts["rejected"] += 1
+            policy.tell_of_refusal()
             self.give_back()
             self._is_over, self._leave = True, None
             self.then(Refused(policy.settings.denied_status, retry_after))
