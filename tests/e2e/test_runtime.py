@@ -189,6 +189,16 @@ async def test_requests_are_limited_and_counted_exactly(tmp_path: Path) -> None:
         assert runtime.supervisor.starts == 1
 
 
+async def test_headers_that_are_no_text_are_limited_and_counted_too(tmp_path: Path) -> None:
+    configuration = limiting(descriptor(9, route="r"), descriptor(2, user=""))
+    local = ("ASMLocalRateLimiter default/x", "limited")
+    async with RuntimeProcess(configuration) as runtime, proxy(tmp_path, runtime.port) as envoy:
+        assert await envoy.statuses(5, CLOSED, x_user="\xff\xfe") == {200: 2, 429: 3}
+        await until(lambda: runtime.outcomes[local] == 3, "the proxy has told of them")
+        assert await envoy.statuses(2, CLOSED, x_user="\xff\xfe", x_request_id="\xff") == {429: 2}
+        await until(lambda: runtime.outcomes[local] == 5, "the proxy has told of them too")
+
+
 async def passes(envoy: Proxy) -> bool:
     return (await envoy.get()).status == 200
 

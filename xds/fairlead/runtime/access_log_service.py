@@ -12,6 +12,7 @@ from fairlead._pb.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMess
 from fairlead.http2.call import Call
 from fairlead.http2.frames import StatusCode
 from fairlead.intent import OBJECT_TAG, OUTCOME_TAG, SLOTS_TAG
+from fairlead.runtime.decoding import decoded
 from fairlead.runtime.outcomes import Outcome, Outcomes
 
 SERVICE = "envoy.service.accesslog.v3.AccessLogService"
@@ -31,7 +32,7 @@ class AccessLogService:
         """Take in what a proxy tells until it says no more, or goes."""
         while (data := await call.read()) is not None:
             try:
-                message = StreamAccessLogsMessage.FromString(data)
+                message = decoded(StreamAccessLogsMessage, data)
             except DecodeError:
                 await call.abort(StatusCode.INVALID_ARGUMENT, "this is no StreamAccessLogsMessage")
             for entry in message.http_logs.log_entry:

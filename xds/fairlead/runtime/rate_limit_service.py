@@ -8,6 +8,7 @@ from fairlead._pb.envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, Ra
 from fairlead.http2.call import Call
 from fairlead.http2.frames import StatusCode
 from fairlead.runtime.counters import Counters, CountersUnavailableError, Entries
+from fairlead.runtime.decoding import decoded
 from fairlead.runtime.limits import Limits, Verdict, judge
 from fairlead.runtime.outcomes import Outcome, Outcomes
 
@@ -40,7 +41,7 @@ class RateLimitService:
     async def should_rate_limit(self, call: Call) -> None:
         """Serve one call."""
         try:
-            request = RateLimitRequest.FromString(await call.read() or b"")
+            request = decoded(RateLimitRequest, await call.read() or b"")
         except DecodeError:
             await call.abort(StatusCode.INVALID_ARGUMENT, "this is no RateLimitRequest")
         try:
