@@ -16,6 +16,7 @@ from fairlead._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest, C
 from fairlead.http2.call import Call
 from fairlead.http2.frames import StatusCode
 from fairlead.intent import PATIENCE, SchedulingPolicy
+from fairlead.runtime.decoding import decoded
 from fairlead.runtime.outcomes import Outcomes
 from fairlead.runtime.scheduling.buckets import Tokens
 from fairlead.runtime.scheduling.labels import labels_of
@@ -57,7 +58,7 @@ class SchedulingService:
         """Serve one call."""
         data = await call.read() or b""
         try:
-            request = CheckRequest.FromString(data)
+            request = decoded(CheckRequest, data)
         except DecodeError:
             await call.abort(StatusCode.INVALID_ARGUMENT, "this is no CheckRequest")
         decision = _Decision(self._loop)
@@ -65,7 +66,7 @@ class SchedulingService:
             way = self._decide(request, decision.tell)
         except Exception as error:  # noqa: BLE001  # of whatever kind: requests do not fail by our mistakes
             self._failed(error)
-            await call.write(_PASS)
+            await call.answer(_PASS)
             return
         try:
             verdict = decision.verdict or await decision.told()
@@ -74,7 +75,7 @@ class SchedulingService:
             raise
         if call.closed:
             way.give_back()
-        await call.write(_response(verdict))
+        await call.answer(_response(verdict))
 
     def _decide(self, request: CheckRequest, then: Callable[[Verdict], None]) -> Way:
         attributes = request.attributes
