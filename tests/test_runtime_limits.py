@@ -1,6 +1,7 @@
 """Limits that services count: which descriptors are the same, how windows follow each other, what is answered."""
 
 import asyncio
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -108,6 +109,18 @@ async def test_counters_are_forgotten() -> None:
     assert await add(0, 31.0) == 1, "the oldest begin anew"
     assert await add(0, 60.0) == 1
     assert len(counters) == 1, "the window is over"
+
+
+async def test_long_values_cost_no_more_than_short_ones() -> None:
+    counters = MemoryCounters()
+    tracemalloc.start()
+    try:
+        for value in range(1000):
+            await counters.add([Hit("d", (("user", f"{value:05}" * 10_000),), of_value=True, window=60, number=1)], 0.0)
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(counters) == 1000
 
 
 class Asked:

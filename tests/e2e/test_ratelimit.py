@@ -24,7 +24,8 @@ from e2e.objects import (
 )
 from fairlead.playground.client import ask, connect
 from fairlead.playground.envoy import free_port
-from support.stack import Stack, loopback, until
+from support.runtime import RedisServer
+from support.stack import ControlPlane, Stack, loopback, until
 
 pytestmark = pytest.mark.e2e
 
@@ -99,7 +100,11 @@ def runs(process: int) -> bool:
 
 
 async def test_a_server_limits_requests_of_all_its_gateways(stack: Stack, gateways: Gateways) -> None:
-    fairlead = await stack.serve()
+    async with RedisServer(stack.tmp_path) as redis:
+        await limits_requests(stack, gateways, await stack.serve("--redis-url", redis.url))
+
+
+async def limits_requests(stack: Stack, gateways: Gateways, fairlead: ControlPlane) -> None:
     await gateways.start()
     await gateways.until(200)
     assert "runtime services start" not in fairlead.log_text(), "nobody needs them"
@@ -119,6 +124,8 @@ async def test_a_server_limits_requests_of_all_its_gateways(stack: Stack, gatewa
 
     await fairlead.start()
     await gateways.until(429)
+    assert await gateways.statuses(20) == {429: 20}
+    assert "allowed" not in counted(fairlead.admin_port), "Redis remembers what was counted before"
     process = [*map(int, re.findall(r"runtime services start .*process=\S*?(\d+)", fairlead.log_text()))][-1]
     assert runs(process)
     await fairlead.stop()

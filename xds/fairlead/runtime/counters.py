@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+import msgspec
+import xxhash
+
 Entries = tuple[tuple[str, str], ...]
 """Keys and values of a descriptor."""
 
@@ -20,6 +23,11 @@ class Hit(NamedTuple):
     window: int
     """Length in seconds."""
     number: int
+
+
+def identity(hit: Hit) -> bytes:
+    """What tells a counter from others, and is short however long the values are that requests bring."""
+    return xxhash.xxh3_128_digest(msgspec.msgpack.encode((hit.domain, hit.entries)))
 
 
 class CountersUnavailableError(Exception):
@@ -59,7 +67,7 @@ class _Window:
     def __init__(self, start: int) -> None:
         self.start = start
         self.counts: dict[tuple[str, Entries], int] = {}
-        self.counts_of_values: dict[tuple[str, Entries], int] = {}
+        self.counts_of_values: dict[bytes, int] = {}
 
 
 class MemoryCounters:
@@ -81,14 +89,14 @@ class MemoryCounters:
         window = self._windows.get(hit.window)
         if window is None or window.start != start:
             window = self._windows[hit.window] = _Window(start)
-        key = (hit.domain, hit.entries)
         if not hit.of_value:
+            key = (hit.domain, hit.entries)
             found = window.counts[key] = window.counts.get(key, 0) + hit.number
             return found
-        counts = window.counts_of_values
-        if key not in counts and len(counts) >= self._most_values:
+        counts, own = window.counts_of_values, identity(hit)
+        if own not in counts and len(counts) >= self._most_values:
             del counts[next(iter(counts))]
-        found = counts[key] = counts.get(key, 0) + hit.number
+        found = counts[own] = counts.get(own, 0) + hit.number
         return found
 
     def __len__(self) -> int:

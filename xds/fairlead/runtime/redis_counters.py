@@ -4,15 +4,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
 import structlog
-import xxhash
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from fairlead.runtime.counters import CountersUnavailableError, Hit, window_start
+from fairlead.runtime.counters import CountersUnavailableError, Hit, identity, window_start
 
 _WITHIN = 1.0
 """Seconds that Redis has to answer."""
@@ -99,8 +97,7 @@ class RedisCounters:
 
 
 def _key(hit: Hit, now: float) -> str:
-    identity = xxhash.xxh3_128_hexdigest(msgspec.msgpack.encode((hit.domain, hit.entries)))
-    return f"fairlead:limit:{hit.window}:{window_start(hit.window, now)}:{identity}"
+    return f"fairlead:limit:{hit.window}:{window_start(hit.window, now)}:{identity(hit).hex()}"
 
 
 def _said(error: Exception) -> str:
