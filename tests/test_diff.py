@@ -33,6 +33,22 @@ TEA = "http:\n  - {match: [{uri: {exact: /tea}}], directResponse: {status: 418}}
 BEFORE = gateway(https_server("c.test", "c", "https-c").replace("443", "80"), name="before")
 BEFORE += f"---{secret('c', issued('c', 'c.test'))}"
 LIMIT, REDIRECT = "connectionPool: {tcp: {maxConnections: 7}}", "http: [{redirect: {authority: b.test}}]"
+
+
+def governing(kind: str, config: str, spec: str = "") -> str:
+    """An object of ASM for requests to web.test."""
+    text = f"""
+    workloadSelector: {{labels: {{istio: ingressgateway}}}}
+    isGateway: true
+    {spec}
+    configs: [{{match: {{vhost: {{name: web.test, port: 80}}}}, {config}}}]
+    """
+    return resource("istio.alibabacloud.com/v1", kind, "web", text, "istio-system")
+
+
+LOCAL = governing("ASMLocalRateLimiter", "limit: {fill_interval: {seconds: 60}, quota: 7}")
+BREAKER = governing("ASMCircuitBreaker", "breaker_config: {slow_request_rt: 0.5s, max_slow_requests: 5}")
+SHARED = governing("ASMGlobalRateLimiter", "limit: {unit: MINUTE, quota: 7}", "rateLimitService: {}")
 PAIR, LATER = issued("a", "a.test"), issued("a", "a.test", "b.test")
 
 
@@ -136,6 +152,25 @@ def differing(tmp_path: Path, old: list[str], new: list[str], *arguments: str) -
             [EDGE, WEB, TO_WEB], [EDGE, WEB, TO_WEB, gateway(http_server(), name="second", selector="app: second")],
             ["proxy default/app=second", "  added lds 0.0.0.0_80", "1 other kinds of proxies: no difference"],
             id="one more kind of proxies",
+        ),
+        pytest.param(
+            [EDGE, WEB, TO_WEB, LOCAL], [EDGE, WEB, TO_WEB, LOCAL.replace("quota: 7", "quota: 8")],
+            ["  GET http://web.test:8080/, and 1 more like it",
+             "    - goes to web.default.svc.cluster.local:80; limit 7 in 60s (istio-system/web/0)",
+             "    + goes to web.default.svc.cluster.local:80; limit 8 in 60s (istio-system/web/0)",
+             "  no connection of clients is drained", "  changed ecds fairlead.local_rate_limit"],
+            id="a limit",
+        ),
+        pytest.param(
+            [EDGE, WEB, TO_WEB, BREAKER], [EDGE, WEB, TO_WEB],
+            ["    - goes to web.default.svc.cluster.local:80; breaker 5 slower than 500ms in 10s: 503 for 30s",
+             "    + goes to web.default.svc.cluster.local:80; no such rule", "  removed cds fairlead-runtime"],
+            id="a breaker is gone",
+        ),
+        pytest.param(
+            [EDGE, WEB, TO_WEB, SHARED], [EDGE, WEB, TO_WEB, SHARED.replace("quota: 7", "quota: 8")],
+            ["runtime services", "  changed runtime ASMGlobalRateLimiter istio-system/web", "    limits["],
+            id="a limit that proxies know nothing of",
         ),
     ],
 )  # fmt: skip

@@ -12,8 +12,9 @@ from fairlead.cli.offline import all_problems, load
 from fairlead.cli.output import ERR, OUT
 from fairlead.cli.proxies import chosen, name_of
 from fairlead.cli.render import resources
-from fairlead.comparison import Difference, as_text, compare
+from fairlead.comparison import Difference, as_text, compare, service_changes
 from fairlead.problems import Problem, Severity
+from fairlead.resolve import runtime
 from fairlead.sources.files.once import Reading
 from fairlead.status import ProblemStatus, one_line
 from fairlead.world import World
@@ -56,6 +57,7 @@ def diff(
     found = Difference(
         proxies=tuple(each for each in differences if each.resources),
         unchanged=sum(not each.resources for each in differences),
+        services=service_changes(runtime.configuration(before), runtime.configuration(after)),
         appeared=tuple(ProblemStatus.of(problem) for key, problem in will.items() if key not in was),
         vanished=tuple(ProblemStatus.of(problem) for key, problem in was.items() if key not in will),
     )

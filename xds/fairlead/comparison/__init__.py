@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from fairlead.comparison.requests import request_changes
 from fairlead.comparison.resources import drains, resource_changes
+from fairlead.comparison.services import service_changes
 from fairlead.comparison.text import as_text
 from fairlead.comparison.values import Difference, DrainedListener, ProxyDifference, RequestChange, ResourceChange
 from fairlead.snapshot.resource import Resource
@@ -16,6 +17,7 @@ __all__ = [
     "ResourceChange",
     "as_text",
     "compare",
+    "service_changes",
 ]
 
 

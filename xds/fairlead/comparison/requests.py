@@ -19,6 +19,8 @@ class _End(NamedTuple):
     host: str = ""
     request_headers: tuple[tuple[str, str], ...] = ()
     response_headers: tuple[tuple[str, str], ...] = ()
+    rules: tuple[str, ...] = ()
+    """Limits and the like."""
 
 
 def request_changes(old: Iterable[Resource], new: Iterable[Resource]) -> tuple[tuple[RequestChange, ...], int]:
@@ -56,6 +58,7 @@ def _end(verdict: Verdict, request: Request) -> _End:
         host="" if verdict.host == request.host else verdict.host,
         request_headers=tuple(sorted(verdict.request_headers.items())),
         response_headers=tuple(sorted(verdict.response_headers.items())),
+        rules=tuple(verdict.rules),
     )
 
 
@@ -70,6 +73,9 @@ def _in_words(old: _End, new: _End) -> tuple[str, str]:
             for found, value in zip(words, values, strict=True):
                 shown = value if isinstance(value, str) else ", ".join(f"{name}: {text}" for name, text in value)
                 found.append(f"{field.replace('_', ' ')} {shown or 'unchanged'}")
+    if old.rules != new.rules:
+        for found, end, other in zip(words, (old, new), (new, old), strict=True):
+            found.extend([rule for rule in end.rules if rule not in other.rules] or ["no such rule"])
     return "; ".join(words[0]), "; ".join(words[1])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fairlead.comparison.values import Difference, DrainedListener, FieldChange, ProxyDifference, ResourceChange
-from fairlead.status import ProblemStatus
+from fairlead.status import ProblemStatus, one_line
 
 _MOST_REQUESTS = 20
 _MOST_FIELDS = 20
@@ -26,6 +26,12 @@ def _lines(difference: Difference) -> Iterator[str]:
         yield from _proxy(proxy)
     if difference.unchanged and difference.proxies:
         yield f"{difference.unchanged} other kinds of proxies: no difference"
+    if difference.services:
+        yield "runtime services"
+    for resource in difference.services[:_MOST_RESOURCES]:
+        yield from _resource(resource)
+    if len(difference.services) > _MOST_RESOURCES:
+        yield f"  and {len(difference.services) - _MOST_RESOURCES} more objects"
     for title, problems in (("appear", difference.appeared), ("vanish", difference.vanished)):
         if problems:
             yield f"problems that {title}"
@@ -78,7 +84,7 @@ def _field(field: FieldChange) -> str:
 
 
 def _value(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = one_line(value) if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= _WIDTH else f"{text[:_WIDTH]}..."
 
 

@@ -19,12 +19,12 @@ class FieldChange(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ResourceChange:
-    """One resource that differs."""
+    """One resource that differs, or one object as the runtime services know it."""
 
     change: str
     """`added`, `removed` or `changed`."""
     type: str
-    """`cds`, `eds`, `lds`, `rds`, `sds`."""
+    """`cds`, `ecds`, `eds`, `lds`, `rds`, `sds`; `runtime` for what the runtime services know of an object."""
     name: str
     fields: tuple[FieldChange, ...] = ()
     """Of a changed one."""
@@ -32,7 +32,7 @@ class ResourceChange:
 
 @dataclass(frozen=True, slots=True)
 class RequestChange:
-    """Requests that end elsewhere."""
+    """Requests that end elsewhere, or are limited otherwise."""
 
     request: str
     """One of them, such as `GET http://a.example.com:8080/cart`."""
@@ -78,18 +78,18 @@ class Difference:
     appeared: tuple[ProblemStatus, ...] = ()
     """Problems that were not there before."""
     vanished: tuple[ProblemStatus, ...] = ()
+    services: tuple[ResourceChange, ...] = ()
+    """What differs for the runtime services, such as a limit that they count: proxies are told nothing of it."""
 
     @property
     def empty(self) -> bool:
         """Nothing differs."""
-        return not (self.proxies or self.appeared or self.vanished)
+        return not (self.proxies or self.appeared or self.vanished or self.services)
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, with the names of the fields."""
         found = asdict(self)
-        for proxy in found["proxies"]:
-            for resource in proxy["resources"]:
-                resource["fields"] = [
-                    dict(zip(FieldChange._fields, field, strict=True)) for field in resource["fields"]
-                ]
+        resources = [resource for proxy in found["proxies"] for resource in proxy["resources"]]
+        for resource in (*resources, *found["services"]):
+            resource["fields"] = [dict(zip(FieldChange._fields, field, strict=True)) for field in resource["fields"]]
         return found

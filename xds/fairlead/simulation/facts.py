@@ -1,19 +1,17 @@
 """What else is set on the way of a request, in words: of listeners, filter chains and routes."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator
 from operator import itemgetter
 
 from fairlead._pb.envoy.config.core.v3.address_pb2 import Address
 from fairlead._pb.envoy.config.core.v3.base_pb2 import HeaderValueOption
-from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.listener.v3.listener_components_pb2 import FilterChain
 from fairlead._pb.envoy.config.listener.v3.listener_pb2 import Listener
 from fairlead._pb.envoy.config.route.v3.route_components_pb2 import RetryPolicy, Route, RouteAction
 from fairlead._pb.envoy.config.route.v3.route_pb2 import RouteConfiguration
 from fairlead._pb.envoy.extensions.filters.http.cors.v3.cors_pb2 import CorsPolicy
 from fairlead._pb.envoy.extensions.filters.http.fault.v3.fault_pb2 import HTTPFault
-from fairlead._pb.envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
-from fairlead._pb.envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit, RateLimitPerRoute
 from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
@@ -28,10 +26,8 @@ ISTIO_DEFAULT = "Istio's default"
 _ISTIO_RETRIES = ("connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes")
 """What Istio retries, twice, where a VirtualService says nothing
 (https://istio.io/latest/docs/concepts/traffic-management/#retries)."""
-_LIMITS = "fairlead.limits"
-"""In a route's metadata: the names of its limits."""
-_BREAKER = "fairlead.breaker"
-"""In a route's metadata: when its circuit opens, and what is answered then."""
+_OWNER = re.compile(r"^(envoy\.filters\.http|fairlead)\.")
+"""What names of filters begin with."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 """To send these twice is the same as once (RFC 9110 section 9.2.2)."""
 _BEFORE_THE_BACKEND = frozenset({"connect-failure", "refused-stream"})
@@ -91,7 +87,8 @@ def of_chain(chain: FilterChain, context: DownstreamTlsContext | None) -> Iterat
         manager = HttpConnectionManager.FromString(found.value)
         if manager.xff_num_trusted_hops:
             yield Fact("trusted hops", f"{manager.xff_num_trusted_hops} in x-forwarded-for")
-        yield Fact("filters", ", ".join(item.name.rpartition(".")[2] for item in manager.http_filters) or "none")
+        names = [_OWNER.sub("", item.name) for item in manager.http_filters]
+        yield Fact("filters", ", ".join(names) or "none")
 
 
 # --- Routes -----------------------------------------------------------------------------------------------------------
@@ -171,60 +168,6 @@ def _repeats_work(policy: RetryPolicy, conditions: set[str], request: Request) -
     if not request.headers.get("content-type", "").startswith("application/grpc"):
         harmless |= _OF_CALLS
     return not conditions <= harmless
-
-
-def of_limits(
-    route: Route, manager: HttpConnectionManager, discovered: Mapping[str, TypedExtensionConfig]
-) -> Iterator[Fact]:
-    """The limits of the route's requests, as filters have them; `discovered`: what they are told, by their names."""
-    named = set(route.metadata.filter_metadata[_LIMITS].fields) if _LIMITS in route.metadata.filter_metadata else set()
-    for item in manager.http_filters:
-        config = discovered[item.name].typed_config if item.name in discovered else item.typed_config
-        if named and config.TypeName() == LocalRateLimit.DESCRIPTOR.full_name:
-            message = LocalRateLimit.FromString(config.value)
-            for descriptor in message.descriptors:
-                entries = {entry.key: entry.value for entry in descriptor.entries}
-                name = next(iter(entries))
-                if name in named:
-                    bucket = descriptor.token_bucket
-                    each = " for each connection" if message.local_rate_limit_per_downstream_connection else ""
-                    words = f"{bucket.max_tokens} in {duration_in_words(bucket.fill_interval)}{each}"
-                    override = entries.get("override")
-                    yield Fact("limit", f"{words} ({name}{f', {override}' if override else ''})")
-        elif item.name in route.typed_per_filter_config and config.TypeName() == RateLimit.DESCRIPTOR.full_name:
-            yield _of_shared_limit(
-                RateLimit.FromString(config.value),
-                RateLimitPerRoute.FromString(route.typed_per_filter_config[item.name].value),
-            )
-
-
-def _of_shared_limit(found: RateLimit, of_route: RateLimitPerRoute) -> Fact:
-    service = backend(found.rate_limit_service.grpc_service.envoy_grpc.cluster_name)
-    names = dict.fromkeys(limit.actions[0].generic_key.descriptor_value for limit in of_route.rate_limits)
-    without = "is refused" if found.failure_mode_deny else "passes"
-    answer = f"what is not answered in {duration_in_words(found.timeout)} {without}"
-    return Fact("limit", f"for all proxies, counted by {service}; {answer} ({', '.join(names)})")
-
-
-def of_breaker(route: Route) -> Iterator[Fact]:
-    """When the route's circuit opens, and for how long; the numbers are those that `envoy/breaker/policy.h` lists."""
-    if _BREAKER not in route.metadata.filter_metadata:
-        return
-    fields = route.metadata.filter_metadata[_BREAKER].fields
-    *texts, circuit = fields["policy"].string_value.split(" ", 8)
-    window, opened, slow_time, slow, average, errors, gateway_errors, least = map(int, texts)
-    conditions = [f"{slow} slower than {_time(slow_time)}"] if slow else []
-    if average:
-        conditions.append(f"an average above {_time(average)}")
-    conditions += [f"{share} % {what}" for share, what in ((errors, "5xx"), (gateway_errors, "502, 503, 504")) if share]
-    of_several = f" of {least} requests or more" if least and (average or errors or gateway_errors) else ""
-    status = fields["answer"].string_value.partition("\n")[0]
-    words = f"{' or '.join(conditions)}{of_several} in {_time(window)}: {status} for {_time(opened)}"
-    yield Fact("breaker", f"{words} ({circuit.partition('|')[0]})")
-
-
-def _time(nanoseconds: int) -> str:
-    return duration_in_words(Duration(seconds=nanoseconds // 10**9, nanos=nanoseconds % 10**9))
 
 
 def _of_fault(fault: HTTPFault) -> Iterator[Fact]:

@@ -104,6 +104,8 @@ class Verdict:
     """Headers that the proxy sets on the way to the backend."""
     response_headers: dict[str, str] = field(default_factory=dict)
     """Headers that the proxy sets on the way back."""
+    rules: list[str] = field(default_factory=list)
+    """Limits and the like of the route, in words."""
     steps: list[Step] = field(default_factory=list)
     """What was decided, in order."""
     failure: str = ""

@@ -17,6 +17,7 @@ from fairlead._pb.envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 im
 from fairlead._pb.envoy.extensions.transport_sockets.tls.v3.secret_pb2 import Secret
 from fairlead._pb.envoy.extensions.transport_sockets.tls.v3.tls_pb2 import DownstreamTlsContext
 from fairlead.simulation import chains, cluster_facts, facts, matching, rewriting
+from fairlead.simulation.governance import Governance
 from fairlead.simulation.values import Fact, Request, Stage, Step, Verdict
 from fairlead.snapshot import types
 from fairlead.snapshot.resource import Resource
@@ -54,6 +55,7 @@ class Simulation:
         """Name of a Secret -> the file of the proxy that holds its certificate chain."""
         self.filters: dict[str, TypedExtensionConfig] = {}
         """Those that listeners leave to discovery, by name."""
+        self._governance = Governance(self.filters)
         self._domains: dict[str, matching.Domains] = {}
         hosts: list[Resource] = []
         for resource in resources:
@@ -219,8 +221,9 @@ class Simulation:
                 not_chosen=not_chosen,
             )
             step.facts += self._facts(facts.of_route(route, request))
-            step.facts += self._facts(facts.of_limits(route, manager, self.filters))
-            step.facts += self._facts(facts.of_breaker(route))
+            rules = list(self._governance.of_route(route, manager))
+            verdict.rules = [f"{rule.label} {rule.text}" for rule in rules]
+            step.facts += self._facts(rules)
             verdict.steps.append(step)
             self._take(table, host, route, request, verdict, step)
             return
