@@ -221,7 +221,7 @@ async def test_what_nobody_uses_is_forgotten(monkeypatch: pytest.MonkeyPatch) ->
 async def test_an_edit_visits_fewer_collections_than_there_are_selections(
     edit: str, changed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each selection has some twenty; to ask every one of them whether it is up to date was most of a wave's cost."""
+    """Each selection has some thirty; to ask every one of them whether it is up to date was most of a wave's cost."""
     visited: set[Any] = set()
     refresh_steps = ComputedCollection.refresh_steps
 
@@ -229,7 +229,7 @@ async def test_an_edit_visits_fewer_collections_than_there_are_selections(
         visited.add(collection)
         return refresh_steps(collection)
 
-    numbers = range(50)
+    numbers = range(100)
     gateways = [gateway(f"g{n}", http(), selector=f"{{app: a{n}}}") for n in numbers]
     routes = [virtual_service(f"v{n}", f"http: [{{{TO_SHOP}}}]", hosts=f"h{n}.com", gateways=f"g{n}") for n in numbers]
     async with working(SHOP, *gateways, *routes) as (made, _, _):
