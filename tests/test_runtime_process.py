@@ -1,6 +1,7 @@
 """The process of the runtime services: it counts, tells what has happened, takes edits, and is always there."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -134,18 +135,21 @@ async def health(port: int, service: str = "") -> int:
 
 
 async def test_two_processes_on_one_redis_count_as_one(tmp_path: Path) -> None:
+    """They listen on the same port, too: the kernel spreads connections over them."""
     configuration = limiting(descriptor(25, a="1"), descriptor(3, user=""))
     async with (
         RedisServer(tmp_path) as redis,
         RuntimeProcess(configuration, redis_url=redis.url) as one,
-        RuntimeProcess(configuration, redis_url=redis.url) as two,
-        one.client() as first,
-        two.client() as second,
+        RuntimeProcess(configuration, redis_url=redis.url, port=one.port) as two,
+        contextlib.AsyncExitStack() as connections,
     ):
-        assert await passed([client.passes(A) for _ in range(50) for client in (first, second)]) == 25
+        await until(lambda: one.supervisor.starts and two.supervisor.starts, "both listen")
+        clients = [await connections.enter_async_context(one.client()) for _ in range(25)]
+        assert await passed([client.passes(A) for client in clients * 4]) == 25
         for user in ("kim", "ann"):
-            asking = [client.passes({"user": user}) for _ in range(5) for client in (first, second)]
-            assert await passed(asking) == 3
+            assert await passed([client.passes({"user": user}) for client in clients]) == 3
+        for each in (one, two):
+            await until(lambda each=each: each.outcomes, "both were asked")
 
 
 async def test_without_redis_the_answer_is_an_error_until_it_is_back(tmp_path: Path) -> None:
