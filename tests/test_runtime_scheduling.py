@@ -1,0 +1,180 @@
+"""The scheduler as proxies see it, in its process; and buckets in a real Redis, which several of them share."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import grpc
+import pytest
+from fairlead._pb.envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
+from fairlead._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from fairlead.intent import SLOTS_TAG, Quota, RuntimeConfiguration, SchedulingPolicy, policy_name
+from fairlead.runtime.scheduling.buckets import Bucket
+from fairlead.runtime.scheduling.labels import labels_of
+from fairlead.runtime.scheduling.redis_buckets import TAKE
+from redis.asyncio import Redis
+from support.runtime import Client, RedisServer, RuntimeProcess
+from support.scheduling import SECOND, concurrency, policy, queueing, quota, workload
+from support.stack import until
+
+USER = "http.request.header.user"
+
+
+def configuration(*policies: SchedulingPolicy) -> RuntimeConfiguration:
+    return RuntimeConfiguration(scheduling=policies)
+
+
+def request(*policies: SchedulingPolicy, **headers: str) -> CheckRequest:
+    """As Envoy asks on a route that names the first selector of each policy."""
+    found = CheckRequest()
+    found.attributes.context_extensions.update({policy_name(each.origin): "0" for each in policies})
+    found.attributes.request.http.headers.update({":method": "GET", **headers})
+    return found
+
+
+def status(response: CheckResponse) -> int:
+    return response.denied_response.status.code if response.HasField("denied_response") else 200
+
+
+async def statuses(client: Client, asked: CheckRequest, times: int) -> Counter[int]:
+    return Counter(map(status, await asyncio.gather(*(client.check(asked, timeout=20) for _ in range(times)))))
+
+
+def slots(response: CheckResponse) -> str:
+    return response.dynamic_metadata.fields["slots"].string_value
+
+
+async def test_answers() -> None:
+    rate = policy("rate", 430, quota=quota(2, 1, 60), by_label=USER)
+    places = policy("places", concurrency=concurrency(1), by_label=USER)
+    async with RuntimeProcess(configuration(rate, places)) as runtime, runtime.client() as client:
+        answers = [await client.check(request(rate, user="kim"), timeout=20, wait_for_ready=True) for _ in range(3)]
+        assert list(map(status, answers)) == [200, 200, 430]
+        (option,) = answers[-1].denied_response.headers
+        assert (option.header.key, int(option.header.value)) == ("retry-after", pytest.approx(60, abs=1))
+        assert await statuses(client, request(rate), 5) == {200: 5}, "requests without the label pass"
+        assert await statuses(client, request(policy("unknown", quota=quota(1, 1))), 5) == {200: 5}
+
+        held = await client.check(request(places, user="kim"))
+        assert status(held) == 200
+        assert slots(held)
+        assert await statuses(client, request(places, user="kim"), 3) == {503: 3}
+        await client.log({"other": "tag"}, {SLOTS_TAG: "unknown"}, {SLOTS_TAG: slots(held)})
+        assert await statuses(client, request(places, user="kim"), 3) == {200: 1, 503: 2}
+        of = "QuotaLimiting istio-system/rate"
+        await until(lambda: runtime.outcomes[of, "limited"] == 1, "it is counted")
+        assert runtime.outcomes[of, "allowed"] == 7
+
+
+async def test_who_gives_up_leaves_the_queue() -> None:
+    queue = policy("queue", quota=quota(1, 2), queueing=queueing())
+    async with RuntimeProcess(configuration(queue)) as runtime, runtime.client() as client:
+        await client.check(request(queue), timeout=20, wait_for_ready=True)
+        calls = [client.check(request(queue), timeout=20) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        for call in calls:
+            call.cancel()
+        begin = time.monotonic()
+        assert status(await client.check(request(queue), timeout=20)) == 200
+        assert time.monotonic() - begin < 2, "twenty would take ten seconds"
+
+
+async def test_what_is_no_request_is_refused_and_what_goes_wrong_lets_requests_pass() -> None:
+    rate = policy("rate", quota=quota(1, 0))
+    async with RuntimeProcess(configuration(rate)) as runtime, runtime.client() as client:
+        asked = request(rate)
+        asked.attributes.context_extensions[policy_name(rate.origin)] = "nonsense,7,"
+        assert status(await client.check(asked, timeout=20, wait_for_ready=True)) == 200
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{runtime.port}") as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")(b"\xff\xff", timeout=20)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_labels() -> None:
+    described = AttributeContext.HttpRequest(
+        method="POST", path="/a/b?c=d", host="shop.test", scheme="https", size=7, protocol="HTTP/2"
+    )
+    described.headers.update(
+        {
+            ":path": "/a/b?c=d",
+            "user-type": "guest",
+            "x_y": "1",
+            "baggage": "tenant=a%20b;ttl=1, http.method=PUT , broken, =x",
+        }
+    )
+    assert labels_of(described) == {
+        "http.method": "PUT",
+        "http.target": "/a/b?c=d",
+        "http.path": "/a/b",
+        "http.host": "shop.test",
+        "http.scheme": "https",
+        "http.request_content_length": "7",
+        "http.flavor": "2.0",
+        "http.request.header.user_type": "guest",
+        "http.request.header.x_y": "1",
+        "http.request.header.baggage": described.headers["baggage"],
+        "tenant": "a b",
+    }
+
+
+# --- Redis ------------------------------------------------------------------------------------------------------------
+
+
+async def test_several_processes_share_a_bucket_in_redis(tmp_path: Path) -> None:
+    rate = policy("rate", 429, quota=quota(30, 0))
+    queue = policy("queue", quota=quota(1, 20), queueing=queueing(workload("a", 1), workload("b", 4)))
+    async with (
+        RedisServer(tmp_path) as redis,
+        RuntimeProcess(configuration(rate, queue), redis_url=redis.url) as one,
+        RuntimeProcess(configuration(rate, queue), redis_url=redis.url) as other,
+        one.client() as first,
+        other.client() as second,
+    ):
+        for client in (first, second):
+            await client.check(request(), timeout=20, wait_for_ready=True)
+        found = await asyncio.gather(statuses(first, request(rate), 50), statuses(second, request(rate), 50))
+        assert found[0] + found[1] == {200: 30, 429: 70}
+        begin = time.monotonic()
+        found = await asyncio.gather(statuses(first, request(queue), 15), statuses(second, request(queue), 16))
+        assert found[0] + found[1] == {200: 31}
+        assert time.monotonic() - begin == pytest.approx(1.5, abs=0.3), "twenty a second, after the first"
+        await redis.stop()
+        assert await statuses(first, request(rate), 10) == {200: 10}, "without Redis nobody is held up"
+        await redis.start()
+
+        async def is_limited() -> bool:
+            return (await statuses(first, request(rate), 40))[429] > 0
+
+        await until(is_limited, "Redis answers again, and has forgotten all")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [Quota(3, 2, 50_000_000), Quota(2, 3, 80_000_000, continuous=False), Quota(2.5, 1, 40_000_000, starts_empty=True)],
+)
+async def test_a_bucket_in_redis_does_as_one_in_memory_does(settings: Quota, tmp_path: Path) -> None:
+    """Both are told the time."""
+    source = random.Random(7)
+    script = TAKE.replace("redis.call('TIME')", "{tonumber(ARGV[9]), 0}")
+    assert script != TAKE
+    arguments = (
+        *(settings.capacity, settings.fill_amount, settings.interval / SECOND),
+        *(int(settings.continuous), int(settings.starts_empty), 3_600_000),
+    )
+    now = 1000.0
+    bucket = Bucket(settings, now)
+    async with RedisServer(tmp_path) as server, Redis.from_url(server.url) as redis:
+        for number in range(300):
+            count, longest = source.choice([0.9, 1.4, 2.3]), source.choice([0.0, 0.031, 0.3])
+            if source.random() < 0.2:
+                bucket.fill(settings, now)
+                bucket.give_back(settings, count)
+                await redis.eval(script, 1, "key", -count, 1e18, *arguments, now)
+            else:
+                expected = bucket.take(settings, count, longest, now)
+                found = float(await redis.eval(script, 1, "key", count, longest, *arguments, now))
+                assert found == pytest.approx(expected, abs=1e-5), number
+            now += source.choice([0.0, 0.0123, 0.0617])
