@@ -49,6 +49,19 @@ def governing(kind: str, config: str, spec: str = "") -> str:
 LOCAL = governing("ASMLocalRateLimiter", "limit: {fill_interval: {seconds: 60}, quota: 7}")
 BREAKER = governing("ASMCircuitBreaker", "breaker_config: {slow_request_rt: 0.5s, max_slow_requests: 5}")
 SHARED = governing("ASMGlobalRateLimiter", "limit: {unit: MINUTE, quota: 7}", "rateLimitService: {}")
+POLICY = resource(
+    "istio.alibabacloud.com/v1",
+    "RateLimitingPolicy",
+    "web",
+    """
+    rate_limiter:
+      bucket_capacity: 5
+      fill_amount: 2
+      parameters: {interval: 1s}
+      selectors: [{service: web.default.svc.cluster.local, control_point: egress}]
+    """,
+    "istio-system",
+)
 PAIR, LATER = issued("a", "a.test"), issued("a", "a.test", "b.test")
 
 
@@ -171,6 +184,11 @@ def differing(tmp_path: Path, old: list[str], new: list[str], *arguments: str) -
             [EDGE, WEB, TO_WEB, SHARED], [EDGE, WEB, TO_WEB, SHARED.replace("quota: 7", "quota: 8")],
             ["runtime services", "  changed runtime ASMGlobalRateLimiter istio-system/web", "    limits["],
             id="a limit that proxies know nothing of",
+        ),
+        pytest.param(
+            [EDGE, WEB, TO_WEB, POLICY], [EDGE, WEB, TO_WEB, POLICY.replace("interval: 1s", "interval: 2s")],
+            ["runtime services", "  changed runtime RateLimitingPolicy istio-system/web", "    quota.interval: 1s -> 2s"],
+            id="a policy that proxies know nothing of",
         ),
     ],
 )  # fmt: skip

@@ -18,7 +18,7 @@ from fairlead.problems import Problem
 from fairlead.resolve import clusters, credentials, listeners
 from fairlead.resolve.dialect import Dialect, VirtualHostKey
 from fairlead.resolve.dialects import DIALECTS
-from fairlead.resolve.governance import effect, global_limits
+from fairlead.resolve.governance import effect, global_limits, scheduling
 from fairlead.resolve.governance.rules import Rule
 from fairlead.resolve.outcome import Outcome
 from fairlead.resolve.scope import Locality, Selection
@@ -64,10 +64,15 @@ def rules_in_use(
 
 
 def rules_in_force(world: World, selection: Selection) -> frozenset[RuleName]:
-    """The rules that some route of proxies has, those of their own workload included."""
+    """The rules and scheduling policies that some route of proxies has, those of their own workload included."""
     found: set[RuleName] = set()
     if effect.to_be_used(world, selection.shared):  # or else there would be an index that nobody else reads, nor drops
         found.update(rules_in_use(world, selection.shared).keys())
+    elif scheduling.has_outbound(world):
+        hosts = hosts_of(world, selection.shared)
+        for host in hosts.keys():  # noqa: SIM118  # no dict
+            if (of_host := hosts.get(host)) is not None:
+                found.update(policy.name for route in of_host.value.routes for policy in route.policies)
     if selection.workload is not None:
         outcomes = sidecar_outcomes(world, selection)
         for key in outcomes.keys():  # noqa: SIM118  # no dict

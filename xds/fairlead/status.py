@@ -147,9 +147,10 @@ class RuleStatus:
     object: str
     """`Kind namespace/name`."""
     path: str
-    """Of the rule within the object, such as `spec.configs[0]`."""
+    """Of the rule within the object, such as `spec.configs[0]`; `spec` of a scheduling policy."""
     selected: int
-    """Number of the connected proxies that it is for, by their labels and namespace."""
+    """Number of the connected proxies that it is for, by their labels and namespace; of a scheduling policy, which
+    names services, those where it is in force."""
     proxies: int
     """Number of those where it is in force for some route."""
     at: tuple[str, ...]

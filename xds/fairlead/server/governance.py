@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fairlead import diagnosis
+from fairlead.intent import RuleName
 from fairlead.problems import format_path
 from fairlead.render.rate_limit_configuration import rate_limit_configuration
-from fairlead.resolve.governance import effect, global_limits
-from fairlead.resolve.governance.rules import Rule
+from fairlead.resolve.governance import effect, global_limits, scheduling
 from fairlead.resolve.scope import Proxy, Selection
 from fairlead.resolve.selection import selection
 from fairlead.status import RuleStatus
@@ -15,48 +15,58 @@ from fairlead.world import World
 
 _NAMED = 10
 """Proxies that are told by their ids, at most."""
+_NO_ROUTE = "no connected proxy has a route of the services that it is about"
 
 
 @dataclass
 class _Reach:
-    """What has been found out of a rule."""
+    """What has been found out of a rule, or a scheduling policy."""
 
-    rule: Rule
+    path: str
+    reason: str
+    """Why it is in force at no proxy, if it is."""
     selected: int = 0
     proxies: int = 0
     at: list[str] = field(default_factory=list)
-    reason: str = ""
+
+    def is_in_force(self, proxies: list[str]) -> None:
+        """At these, by their ids."""
+        self.proxies += len(proxies)
+        self.at += proxies[: _NAMED - len(self.at)]
 
 
 def rule_statuses(world: World, proxies: Iterable[tuple[str, Proxy]]) -> tuple[RuleStatus, ...]:
     """The state of each rule, by its object; `proxies` are those that are connected, with their ids."""
-    found = {rule.name: _Reach(rule) for rule in effect.all_rules(world)}
-    if not found:
+    found = {
+        # A rule stands for an entry of a list; what follows in its path is where it names a host.
+        rule.name: _Reach(format_path(rule.path[:3]), f"no {effect.proxies_of(rule)} is connected")
+        for rule in effect.all_rules(world)
+    }
+    policies = {RuleName(policy.origin, 0): _Reach("spec", _NO_ROUTE) for policy in scheduling.policies(world)}
+    if not found and not policies:
         return ()
     ids: dict[Selection, list[str]] = {}
     for proxy_id, proxy in proxies:
         ids.setdefault(selection(world, proxy), []).append(proxy_id)
     for chosen, alike in ids.items():
-        in_use = diagnosis.rules_in_force(world, chosen)
+        in_force = diagnosis.rules_in_force(world, chosen)
         for rule in effect.of_proxies(world, chosen.shared).values():
             reach = found[rule.name]
-            reach.selected += len(alike)
-            if rule.name in in_use:
-                reach.proxies += len(alike)
-                reach.at += alike[: _NAMED - len(reach.at)]
-            elif not reach.reason:
+            if rule.name in in_force:
+                reach.is_in_force(alike)
+            elif reach.selected == 0:
                 reach.reason = effect.without_effect(world, chosen.shared, rule).message
-    return tuple(_status(found[name]) for name in sorted(found))
+            reach.selected += len(alike)
+        for name in in_force & policies.keys():
+            policies[name].is_in_force(alike)
+            policies[name].selected += len(alike)
+    found |= policies
+    return tuple(_status(name, found[name]) for name in sorted(found))
 
 
-def _status(reach: _Reach) -> RuleStatus:
-    rule = reach.rule
+def _status(name: RuleName, reach: _Reach) -> RuleStatus:
     reason = "" if reach.proxies else reach.reason
-    if not reach.selected:
-        reason = f"no {effect.proxies_of(rule)} is connected"
-    # A rule stands for an entry of a list; what follows is where it names a host.
-    path = format_path(rule.path[:3])
-    return RuleStatus(str(rule.key), path, reach.selected, reach.proxies, tuple(sorted(reach.at)), reason)
+    return RuleStatus(str(name.key), reach.path, reach.selected, reach.proxies, tuple(sorted(reach.at)), reason)
 
 
 def rate_limits(world: World) -> dict[str, str]:

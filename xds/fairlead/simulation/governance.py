@@ -1,9 +1,10 @@
-"""What ASM's objects say of the requests of a route, in words: limits, breakers."""
+"""What ASM's objects say of the requests of a route, in words: limits, breakers, scheduling."""
 
 from collections.abc import Iterator, Mapping
 
 from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.route.v3.route_components_pb2 import Route
+from fairlead._pb.envoy.extensions.filters.http.ext_authz.v3.ext_authz_pb2 import ExtAuthz, ExtAuthzPerRoute
 from fairlead._pb.envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from fairlead._pb.envoy.extensions.filters.http.ratelimit.v3.rate_limit_pb2 import RateLimit, RateLimitPerRoute
 from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -44,6 +45,9 @@ class Governance:
             elif item.name in route.typed_per_filter_config and config.TypeName() == RateLimit.DESCRIPTOR.full_name:
                 of_route = RateLimitPerRoute.FromString(route.typed_per_filter_config[item.name].value)
                 yield _shared_limit(RateLimit.FromString(config.value), of_route)
+            elif item.name in route.typed_per_filter_config and config.TypeName() == ExtAuthz.DESCRIPTOR.full_name:
+                policies = ExtAuthzPerRoute.FromString(route.typed_per_filter_config[item.name].value)
+                yield _scheduling(ExtAuthz.FromString(config.value), policies)
         if _BREAKER in metadata:
             fields = metadata[_BREAKER].fields
             yield _breaker(fields["policy"].string_value, fields["answer"].string_value)
@@ -67,6 +71,14 @@ def _shared_limit(found: RateLimit, of_route: RateLimitPerRoute) -> Fact:
     without = "is refused" if found.failure_mode_deny else "passes"
     answer = f"what is not answered in {duration_in_words(found.timeout)} {without}"
     return Fact("limit", f"for all proxies, counted by {service}; {answer} ({', '.join(names)})")
+
+
+def _scheduling(found: ExtAuthz, of_route: ExtAuthzPerRoute) -> Fact:
+    service = backend(found.grpc_service.envoy_grpc.cluster_name)
+    names = [name.replace("/", " ", 1) for name in sorted(of_route.check_settings.context_extensions)]
+    without = "passes" if found.failure_mode_allow else "is refused"
+    answer = f"what is not answered in {duration_in_words(found.grpc_service.timeout)} {without}"
+    return Fact("scheduling", f"asks {service} when to pass; {answer} ({', '.join(names)})")
 
 
 def _breaker(policy: str, answer: str) -> Fact:

@@ -248,6 +248,11 @@ def has_inbound(world: World, namespace: str) -> bool:
     return not _namespaces(world).isdisjoint({namespace, ANY_SERVICE})
 
 
+def has_outbound(world: World) -> bool:
+    """Whether routes that leave proxies may ask for policies."""
+    return ControlPoint.EGRESS in _points(world)
+
+
 def concerns(world: World, traffic: Traffic, hosts: frozenset[str]) -> bool:
     """Whether routes of connections may ask for policies; `hosts` are those of the services that inbound ones are for.
 
@@ -255,5 +260,5 @@ def concerns(world: World, traffic: Traffic, hosts: frozenset[str]) -> bool:
     not depend on that, since its change drains them.
     """
     if traffic is not Traffic.SIDECAR_INBOUND:
-        return ControlPoint.EGRESS in _points(world)
+        return has_outbound(world)
     return bool(_of_services(world, ControlPoint.INGRESS, hosts | {ANY_SERVICE}))
