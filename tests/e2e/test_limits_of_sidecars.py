@@ -8,7 +8,7 @@ from e2e.objects import resource, together
 from fairlead.playground.backend import Backend
 from fairlead.playground.client import ask, connect
 from fairlead.playground.envoy import free_port
-from support.stack import Stack, loopback
+from support.stack import Stack, loopback, until
 
 pytestmark = pytest.mark.e2e
 
@@ -66,6 +66,12 @@ endpoints: [{{addresses: [{own}]}}]
 
         found = await asyncio.to_thread(ask_ten_times)
     assert found == [200] * 4 + [429] * 2 + [503] * 4, "first the callee's limit, then also the caller's"
+    for name, number in (("shop", 2), ("caller", 4)):
+
+        async def counted(name: str = name, number: int = number) -> bool:
+            return await server.requests(f"ASMLocalRateLimiter default/{name}", "limited") == number
+
+        await until(counted, f"{number} requests are told of {name}")
     rules = (await server.status())["rules"]
     assert {(rule["object"], rule["proxies"]) for rule in rules} == {
         ("ASMLocalRateLimiter default/caller", 1),
