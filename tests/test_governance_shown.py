@@ -2,6 +2,7 @@
 
 import pytest
 from fairlead.cli.render import resources
+from fairlead.resolve import runtime
 from fairlead.resolve.scope import Proxy, Role
 from fairlead.server.governance import rule_statuses
 from fairlead.simulation import Request, Simulation
@@ -177,3 +178,58 @@ def test_what_holds_for_a_request(text: str, expected: str) -> None:
     verdict = Simulation(resources(made, EDGE)).send(Request(port=80, host="shop.test"))
     assert verdict.rules == [expected]
     assert Simulation(resources(world(OBJECTS), EDGE)).send(Request(port=80, host="shop.test")).rules == []
+
+
+GOLD, A = "header_match: [{name: x-user, exact_match: gold}]", "query_match: [{name: q, prefix_match: a}]"
+BY_VALUE = "header_match: [{name: x-id, present_match: true, distinct: true}]"
+OVERRIDES = [f"{GOLD}, {A}", GOLD, A, BY_VALUE]
+OF_CRAWLERS = (
+    "{match: {vhost: {name: shop.test, port: 80, route: {header_match: [{name: x-crawler, present_match: true}]}}}, "
+)
+
+
+def overriding(kind: str, config: str, limit: str) -> str:
+    overrides = ", ".join(f"{{request_match: {{{match}}}, {limit}}}" for match in OVERRIDES)
+    return rule(kind, f"{config}{limit}, limit_overrides: [{overrides}]}}")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "override"),
+    [
+        ("/", {}, None),
+        ("/?q=abc", {"x-user": "gold"}, 0),
+        ("/?q=b", {"x-user": "gold"}, 1),
+        ("/", {"x-user": "gold", "x-id": "1"}, 1),
+        ("/?q=abc", {"x-user": "silver"}, 2),
+        ("/?q=b", {"x-id": "1"}, 3),
+    ],
+)
+def test_in_which_bucket_a_request_is_counted(path: str, headers: dict[str, str], override: int | None) -> None:
+    request = Request(port=80, host="shop.test", path=path, headers=headers)
+    local = overriding(LOCAL, EDGE_HOST, "limit: {fill_interval: {seconds: 60}, quota: 7}")
+    found = Simulation(resources(world(OBJECTS, local), EDGE)).send(request).rules
+    name = f"edge/a/0, override-{override}" if override is not None else "edge/a/0"
+    assert len(found) == 5
+    assert [rule for rule in found if "for this request" in rule] == [
+        f"limit 7 in 60s{' for each value' if override == 3 else ''} for this request ({name})"
+    ]
+    shared = overriding(SHARED, EDGE_HOST, "limit: {unit: MINUTE, quota: 7}")
+    made = world(OBJECTS, shared)
+    (rule_of_all,) = Simulation(resources(made, EDGE)).send(request).rules
+    (domain,) = runtime.configuration(made).rate_limits
+    told = [descriptor for descriptor in domain.descriptors if f"({_name(descriptor.entries, '1')})" in rule_of_all]
+    assert [domain.descriptors.index(descriptor) for descriptor in told] == [4 if override is None else override]
+
+
+def _name(entries: tuple[tuple[str, str], ...], value: str) -> str:
+    return "/".join(text or value for _, text in entries)
+
+
+def test_a_limit_for_some_requests_is_not_for_others() -> None:
+    simulation = Simulation(resources(world(OBJECTS, rule(LOCAL, OF_CRAWLERS + LIMIT)), EDGE))
+    for headers, which in (({"x-crawler": "yes"}, "this request"), ({}, "other requests")):
+        found = simulation.send(Request(port=80, host="shop.test", headers=headers)).rules
+        assert found == [f"limit 7 in 60s for {which} (edge/a/0)"]
+    shared = rule(SHARED, OF_CRAWLERS + "limit: {unit: MINUTE, quota: 7}}")
+    (found_of_all,) = Simulation(resources(world(OBJECTS, shared), EDGE)).send(Request(port=80, host="shop.test")).rules
+    assert found_of_all == "limit for all proxies, counted by fairlead-runtime; not for this request"

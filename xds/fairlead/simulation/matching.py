@@ -39,24 +39,35 @@ class Domains:
 
 def mismatch(match: RouteMatch, request: Request) -> str:
     """The first condition that fails, in words; empty when the request matches."""
-    path, _, query = request.path.partition("?")
+    path = request.path.partition("?")[0]
     tunnels = match.WhichOneof("path_specifier") == "connect_matcher"
     if tunnels is not (request.method == "CONNECT"):
         return "it takes CONNECT requests only" if tunnels else "it takes no CONNECT requests"
     if not _path_matches(match, path):
         return f"path {path} {_path_in_words(match, negated=True)}"
-    values = {":method": request.method, ":authority": request.host, ":scheme": "https" if request.tls else "http"}
-    values.update(request.headers)
+    values = headers_of(request)
     for header in match.headers:
         value = values.get(header.name.lower())
-        if not _header_matches(header, value):
+        if not header_matches(header, value):
             return _failure(_header_name(header), value, _header_in_words(header))
-    parameters = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
+    parameters = parameters_of(request)
     for parameter in match.query_parameters:
         value = parameters.get(parameter.name)
-        if not _parameter_matches(parameter, value):
+        if not parameter_matches(parameter, value):
             return _failure(f"query parameter {parameter.name}", value, _parameter_in_words(parameter))
     return ""
+
+
+def headers_of(request: Request) -> dict[str, str]:
+    """All headers as the proxy sees them, the pseudo-headers included."""
+    scheme = "https" if request.tls else "http"
+    own = {":method": request.method, ":authority": request.host, ":scheme": scheme, ":path": request.path}
+    return own | dict(request.headers)
+
+
+def parameters_of(request: Request) -> dict[str, str]:
+    """The parameters of the query."""
+    return dict(urllib.parse.parse_qsl(request.path.partition("?")[2], keep_blank_values=True))
 
 
 def in_words(match: RouteMatch) -> str:
@@ -130,7 +141,8 @@ def _header_name(matcher: HeaderMatcher) -> str:
     return _PSEUDO_HEADERS.get(matcher.name) or f"header {matcher.name}"
 
 
-def _header_matches(matcher: HeaderMatcher, value: str | None) -> bool:
+def header_matches(matcher: HeaderMatcher, value: str | None) -> bool:
+    """Whether a header has what is asked for; None when it is absent."""
     if value is None and matcher.treat_missing_header_as_empty:
         value = ""
     match matcher.WhichOneof("header_match_specifier"):
@@ -154,7 +166,8 @@ def _header_in_words(matcher: HeaderMatcher) -> str:
     return "is absent" if matcher.invert_match else "is present"
 
 
-def _parameter_matches(matcher: QueryParameterMatcher, value: str | None) -> bool:
+def parameter_matches(matcher: QueryParameterMatcher, value: str | None) -> bool:
+    """Whether a query parameter has what is asked for; None when it is absent."""
     if matcher.WhichOneof("query_parameter_match_specifier") == "string_match":
         return value is not None and _text_matches(matcher.string_match, value)
     return (value is not None) is matcher.present_match

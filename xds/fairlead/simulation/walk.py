@@ -221,7 +221,7 @@ class Simulation:
                 not_chosen=not_chosen,
             )
             step.facts += self._facts(facts.of_route(route, request))
-            rules = list(self._governance.of_route(route, manager))
+            rules = list(self._governance.of_route(route, manager, request))
             verdict.rules = [f"{rule.label} {rule.text}" for rule in rules]
             step.facts += self._facts(rules)
             verdict.steps.append(step)
