@@ -10,9 +10,11 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from fairlead.intent import RuntimeConfiguration
+from fairlead._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from fairlead.intent import RuntimeConfiguration, policy_name
 from fairlead.playground.envoy import free_port
 from support.runtime import RedisServer, RuntimeProcess, asked, descriptor, limiting
+from support.scheduling import policy, queueing, quota, workload
 from support.stack import until
 
 from bench.calls import Caller
@@ -23,6 +25,18 @@ AT_ONCE = 32
 SECONDS = 3.0
 """Of each measurement."""
 
+_CHECK = "/envoy.service.auth.v3.Authorization/Check"
+_HEADERS = {
+    "user-agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "accept-language": "en-US,en;q=0.5",
+    "accept-encoding": "gzip, deflate, br, zstd",
+    "cookie": "session=0123456789abcdef0123456789abcdef; theme=dark",
+    "x-forwarded-for": "192.0.2.7",
+    "x-forwarded-proto": "https",
+    "x-request-id": "5a9a8c1e-9b7d-4c0e-8a7e-0123456789ab",
+    "user_type": "subscriber",
+}
 _RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
 
@@ -109,4 +123,24 @@ async def measure() -> Sequence[Row]:
     with folder_in_memory() as folder:
         async with RedisServer(folder) as redis, runtime(configuration, redis.url) as server:
             await shared.measure(server, _RATE_LIMIT, message)
-    return [row for calls in (floor, limits, shared) for row in calls.rows]
+    scheduled = await _scheduled()
+    return [row for calls in (floor, limits, shared, *scheduled) for row in calls.rows]
+
+
+async def _scheduled() -> Sequence[Calls]:
+    """What a request with the headers of a browser costs that need not wait."""
+    priorities = queueing(workload("guest", 50), workload("subscriber", 200))
+    settings = policy("shop", quota=quota(1e9, 1e9), queueing=priorities)
+    message = CheckRequest()
+    message.attributes.context_extensions[policy_name(settings.origin)] = "0"
+    http = message.attributes.request.http
+    http.method, http.path, http.host = "GET", "/cart?id=7", "shop.test"
+    http.scheme, http.protocol = "https", "HTTP/1.1"
+    http.headers.update({":method": "GET", ":path": http.path, ":authority": http.host, ":scheme": "https", **_HEADERS})
+    floor = Calls.of("a service that does nothing, asked of a request")
+    scheduled = Calls.of("a quota with priorities, in memory", floor)
+    async with empty() as server:
+        await floor.measure(server, _CHECK, message.SerializeToString())
+    async with runtime(RuntimeConfiguration(scheduling=(settings,))) as server:
+        await scheduled.measure(server, _CHECK, message.SerializeToString())
+    return floor, scheduled

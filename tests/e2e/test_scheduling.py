@@ -18,19 +18,16 @@ import pytest
 import pytest_asyncio
 from e2e.objects import FRONT, PROXY_LABELS, PROXY_NAMESPACE, gateway, http_server, resource, together, virtual_service
 from fairlead.playground.backend import Backend
-from fairlead.playground.envoy import Envoy
+from fairlead.playground.envoy import Envoy, free_port
 from support.stack import Stack, loopback, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("scheduling")]
 
 APP = {"app": "httpbin"}
 GATEWAY = 8080
-PORTS = {
-    name: 8012 + number
-    for number, name in enumerate(
-        ("short", "long", "alone", "offered", "late", "rate", "places", "queue", "called", "killed", "edited")
-    )
-}
+NAMES = ("short", "long", "alone", "offered", "late", "rate", "places", "queue", "called", "killed", "edited")
+PORTS = {name: free_port() for name in NAMES}
+"""Of the services, and on 127.0.0.1 of their applications."""
 USERS = """
 - {name: guest, label_matcher: {match_labels: {http.request.header.user_type: guest}}, parameters: {priority: 50%s}}
 - name: subscriber
