@@ -1,4 +1,4 @@
-"""All that is wrong with the objects of a world, for the proxies that its Gateways and Sidecars are meant for."""
+"""All that is wrong with the objects of a world, for the proxies that they must be meant for."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta

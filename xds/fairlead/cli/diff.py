@@ -33,7 +33,7 @@ def diff(
     proxy: Annotated[
         str,
         typer.Option(
-            help="Only for this proxy, [sidecar:]NAMESPACE/k=v,...; without: all that Gateways and Sidecars are for."
+            help="Only for this proxy, [sidecar:]NAMESPACE/k=v,...; without: all that objects must be meant for."
         ),
     ] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the proxy that --labels describes.")] = "default",
@@ -51,7 +51,7 @@ def diff(
     (before, old_reading), (after, new_reading) = load([old]), load([new])
     proxies = dict.fromkeys(each for world in (before, after) for each in chosen(world, proxy, namespace, labels))
     if not proxies:
-        ERR.print("no Gateway and no Sidecar tells of a proxy; name one with --proxy", markup=False)
+        ERR.print("no object tells of a proxy; name one with --proxy", markup=False)
     differences = [compare(name_of(each), resources(before, each), resources(after, each)) for each in proxies]
     was, will = _problems(before, old_reading), _problems(after, new_reading)
     found = Difference(

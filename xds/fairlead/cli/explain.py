@@ -84,7 +84,7 @@ def explain(
         fail(str(error))
     if not found:
         fail(
-            "no Gateway and no Sidecar tells of a proxy; name one with --proxy"
+            "no object tells of a proxy; name one with --proxy"
             if paths
             else "no proxy is connected; give the paths of objects instead"
         )

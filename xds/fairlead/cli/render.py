@@ -58,7 +58,7 @@ def render(
     proxy: Annotated[
         str,
         typer.Option(
-            help="Only for this proxy, [sidecar:]NAMESPACE/k=v,...; without: all that Gateways and Sidecars are for."
+            help="Only for this proxy, [sidecar:]NAMESPACE/k=v,...; without: all that objects must be meant for."
         ),
     ] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the proxy that --labels describes.")] = "default",
