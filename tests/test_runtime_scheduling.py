@@ -140,7 +140,7 @@ async def test_several_processes_share_a_bucket_in_redis(tmp_path: Path) -> None
         begin = time.monotonic()
         found = await asyncio.gather(statuses(first, request(queue), 15), statuses(second, request(queue), 16))
         assert found[0] + found[1] == {200: 31}
-        assert time.monotonic() - begin == pytest.approx(1.5, abs=0.3), "twenty a second, after the first"
+        assert time.monotonic() - begin == pytest.approx(1.5, abs=0.5), "twenty a second, after the first"
         await redis.stop()
         assert await statuses(first, request(rate), 10) == {200: 10}, "without Redis nobody is held up"
         await redis.start()

@@ -1,6 +1,7 @@
 """The scheduler, in virtual time: rates, shares, order, deadlines, several policies on one request."""
 
 import math
+import random
 
 import pytest
 from fairlead.runtime.outcomes import Outcome
@@ -148,6 +149,15 @@ def test_shares_are_as_the_priorities_whatever_the_timeout(timeout: float, clien
     assert found["subscriber"] == pytest.approx(80, abs=1)
 
 
+def test_who_gives_up_before_its_turn_does_not_lose_what_its_class_has_waited_for() -> None:
+    """Guests have a turn every 0.5 s, and wait for 0.45 s: there are moments at which no guest waits."""
+    workloads = (workload("guest", 50, 0.45), workload("subscriber", 200, 0.45))
+    scheduling = Scheduling(policy(quota=quota(10, 10), queueing=queueing(*workloads)))
+    found = saturate(scheduling, {"guest": 3, "subscriber": 3}, seconds=30, pause=0.05)
+    assert found["guest"] == pytest.approx(60, abs=2)
+    assert found["subscriber"] == pytest.approx(240, abs=2)
+
+
 def test_one_class_alone_may_use_all() -> None:
     scheduling = Scheduling(policy(quota=quota(10, 10), queueing=queueing(*GUEST_AND_SUBSCRIBER)))
     assert saturate(scheduling, {"guest": 16}, seconds=10) == {"guest": 100}
@@ -187,11 +197,12 @@ def test_who_gives_up_leaves_the_queue_and_gives_back() -> None:
     assert first.verdict is second.verdict is None
 
 
-def saturate(scheduling: Scheduling, clients: dict[str, int], seconds: float) -> dict[str, int]:
-    """How many requests pass in that time if clients send the next as soon as they are answered.
+def saturate(scheduling: Scheduling, clients: dict[str, int], seconds: float, pause: float = 0.004) -> dict[str, int]:
+    """How many requests pass in that time if clients send the next when they are answered, after such a pause at most.
 
     A client's name is a user, and perhaps a tenant.
     """
+    source = random.Random(1)
     counts = dict.fromkeys(clients, 0)
     counting = False
 
@@ -203,14 +214,14 @@ def saturate(scheduling: Scheduling, clients: dict[str, int], seconds: float) ->
         def answered(verdict: Passed | Refused) -> None:
             tell(verdict)
             counts[name] += counting and isinstance(verdict, Passed)
-            scheduling.clock.call_at(scheduling.clock.now + 0.002, client, name)
+            scheduling.clock.call_at(scheduling.clock.now + source.random() * pause, client, name)
 
         assert sent.way is not None
         if sent.verdict is None:
             sent.way.then = answered
         else:
             counts[name] += counting and isinstance(sent.verdict, Passed)
-            scheduling.clock.call_at(scheduling.clock.now + 0.002, client, name)
+            scheduling.clock.call_at(scheduling.clock.now + source.random() * pause, client, name)
 
     for name, number in clients.items():
         for _ in range(number):
