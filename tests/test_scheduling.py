@@ -5,6 +5,7 @@ import random
 
 import pytest
 from fairlead.runtime.outcomes import Outcome
+from fairlead.runtime.scheduling.fair_queue import MOST_OF_FLOW
 from fairlead.runtime.scheduling.scheduler import Passed, Refused
 from support.scheduling import Scheduling, Sent, concurrency, label_is, policy, queueing, quota, workload
 
@@ -181,6 +182,17 @@ def test_labels_say_the_priority_and_the_workload_of_a_request() -> None:
     low, high = scheduling.send(priority="1", **{"class": "x"}), scheduling.send(priority="9", **{"class": "y"})
     scheduling.clock.advance(9)
     assert (low.waited, high.waited) == (3, 2)
+
+
+def test_no_queue_grows_without_bound() -> None:
+    scheduling = Scheduling(policy(quota=quota(1, 1), queueing=queueing(*GUEST_AND_SUBSCRIBER)))
+    scheduling.send("guest")
+    guests = [scheduling.send("guest", deadline=1e6) for _ in range(MOST_OF_FLOW + 1)]
+    assert guests[-1].verdict == Refused(503, math.inf)
+    assert guests[-2].verdict is None
+    subscriber = scheduling.send("subscriber")
+    scheduling.clock.advance(3)
+    assert passed(subscriber) == 1, "there is room for others"
 
 
 def test_who_gives_up_leaves_the_queue_and_gives_back() -> None:

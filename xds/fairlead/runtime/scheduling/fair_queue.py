@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
+MOST_OF_FLOW = 10_000
+MOST = 50_000
+"""Requests that wait, of one flow and of all: each takes some kilobytes here, and as many at its proxy."""
 _MOST_CREDITS = 10_000
 _MOST_LEFTOVERS = 100
 
@@ -52,6 +55,7 @@ class FairQueue(Generic[T]):
     def __init__(self) -> None:
         self._time = 0.0
         self._lines: dict[Flow, _Line[T]] = {}
+        self._waiting = 0
         self._active: dict[str, int] = {}
         """Workload -> how many flows it has."""
         self._first: list[tuple[float, int, Entry[T]]] = []
@@ -65,6 +69,11 @@ class FairQueue(Generic[T]):
         """All that wait, in no order that means anything."""
         return (entry for line in self._lines.values() for entry in line.entries)
 
+    def has_room(self, flow: Flow) -> bool:
+        """Whether one more request may wait."""
+        line = self._lines.get(flow)
+        return self._waiting < MOST and (line is None or len(line.entries) < MOST_OF_FLOW)
+
     def add(self, item: T, flow: Flow, tokens: float) -> Entry[T]:
         """Let a request wait."""
         entry = Entry(item, flow, tokens)
@@ -75,6 +84,7 @@ class FairQueue(Generic[T]):
             line = self._lines[flow] = _Line(self._time - self._credits.pop(flow, 0.0))
             self._active[flow.workload] = self._active.get(flow.workload, 0) + 1
         line.entries.append(entry)
+        self._waiting += 1
         if len(line.entries) == 1:
             self._lead(line, entry)
         return entry
@@ -110,6 +120,7 @@ class FairQueue(Generic[T]):
 
     def _remove(self, line: _Line[T], entry: Entry[T]) -> None:
         entry.waits = False
+        self._waiting -= 1
         entries = line.entries
         if entries[0] is not entry:
             entries.remove(entry)

@@ -38,8 +38,11 @@ class Line(ABC):
         self._clock = clock
         self._queue: FairQueue[Waiting] = FairQueue()
 
-    def enter(self, waiting: Waiting, flow: Flow, tokens: float) -> Callable[[], None]:
-        """Let a request wait; returns what to call when nobody wants the answer any more."""
+    def enter(self, waiting: Waiting, flow: Flow, tokens: float) -> Callable[[], None] | None:
+        """Let a request wait, if there is room; returns what to call when nobody wants the answer any more."""
+        if not self._queue.has_room(flow):
+            waiting.refused()
+            return None
         entry = self._queue.add(waiting, flow, tokens)
         waiting.timer = self._clock.call_at(waiting.deadline, self._too_late, entry)
         self.serve()

@@ -17,6 +17,8 @@ from fairlead.runtime.scheduling.lines import Line, SlotLine, TokenLine, Undo, W
 from fairlead.runtime.scheduling.slots import Slots
 
 _SECOND = 1_000_000_000  # nanoseconds
+Leave = Callable[[], None] | None
+"""What to call when nobody wants the answer any more; None when it has been given."""
 Happened = Callable[[Object, Outcome], None]
 """Told of an object, and what it has done to a request."""
 _ONLY = ""
@@ -77,15 +79,15 @@ class Policy(ABC):
         """Let all pass that wait: the policy is no more."""
 
     @abstractmethod
-    def _enter(self, key: str, tokens: float, visit: Visit) -> Callable[[], None] | None:
-        """Let a request pass, wait, or be refused; returns what to call when nobody wants the answer any more."""
+    def _enter(self, key: str, tokens: float, visit: Visit) -> Leave:
+        """Let a request pass, wait, or be refused."""
 
     def concerns(self, selectors: tuple[int, ...], labels: Labels) -> bool:
         """Whether one of the selectors that the route names selects the request."""
         return any(self._selectors[index](labels) for index in selectors if index < len(self._selectors))
 
-    def visit(self, visit: Visit) -> Callable[[], None] | None:
-        """Let a request pass, wait, or be refused; returns what to call when nobody wants the answer any more."""
+    def visit(self, visit: Visit) -> Leave:
+        """Let a request pass, wait, or be refused."""
         label = self.settings.by_label
         key = visit.labels.get(label) if label else _ONLY
         workload = None if self._workloads is None else self._workloads.of(visit.labels)
@@ -96,7 +98,7 @@ class Policy(ABC):
             return None
         return self._enter(key, tokens, visit)
 
-    def _wait(self, line: Line, tokens: float, visit: Visit, passed: Callable[[Undo], None]) -> Callable[[], None]:
+    def _wait(self, line: Line, tokens: float, visit: Visit, passed: Callable[[Undo], None]) -> Leave:
         """Wait in a line, as the request's workload does."""
         assert self._workloads is not None
         workload = self._workloads.of(visit.labels)
@@ -166,7 +168,7 @@ class TokenPolicy(Policy):
         for line in list(self._lines.values()):
             line.dissolve()
 
-    def _enter(self, key: str, tokens: float, visit: Visit) -> Callable[[], None] | None:
+    def _enter(self, key: str, tokens: float, visit: Visit) -> Leave:
         line = self._lines.get(key)
         if line is not None and not line.is_empty:
             return self._queue(line, tokens, visit)
@@ -174,10 +176,10 @@ class TokenPolicy(Policy):
         self._tokens.take(key, tokens, 0.0, attempt.taken)
         return attempt.leave
 
-    def _queue(self, line: TokenLine, tokens: float, visit: Visit) -> Callable[[], None]:
+    def _queue(self, line: TokenLine, tokens: float, visit: Visit) -> Leave:
         return self._wait(line, tokens, visit, lambda undo: visit.passed(Pass(undo, waited=True)))
 
-    def refused_at_first(self, key: str, tokens: float, wait: float, visit: Visit) -> Callable[[], None] | None:
+    def refused_at_first(self, key: str, tokens: float, wait: float, visit: Visit) -> Leave:
         """Let a request wait that has found too few tokens, or refuse it."""
         if self._workloads is None:
             visit.refused(wait)
@@ -205,7 +207,7 @@ class _Attempt:
     tokens: float
     visit: Visit
     left: bool = False
-    leave_line: Callable[[], None] | None = None
+    leave_line: Leave = None
 
     def taken(self, wait: float) -> None:
         undo = partial(self.policy.give_back, self.key, self.tokens)
@@ -249,7 +251,7 @@ class SlotPolicy(Policy):
         for _, line in list(self._lines.values()):
             line.dissolve()
 
-    def _enter(self, key: str, tokens: float, visit: Visit) -> Callable[[], None] | None:
+    def _enter(self, key: str, tokens: float, visit: Visit) -> Leave:
         slots, line = self._lines.get(key) or self._open(key)
         if line.is_empty and slots.take(visit.slot, tokens, self._clock.time()):
             visit.passed(Pass(partial(slots.release, visit.slot), has_slot=True))
