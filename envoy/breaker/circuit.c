@@ -2,6 +2,10 @@
 // whatever workers do at the same time, each request is counted once, and one of them opens the circuit. The window
 // slides in steps of a tenth of its length.
 //
+// Workers tell at once of slow requests and of errors. Of the others, which open no circuit but have to be known where
+// shares and averages matter, they tell when they have seen a thousandth of what is in the window: else they would
+// spend their time with waiting for each other.
+//
 // Until when it is open is another value, which is empty or not there while it is closed. That is all that most
 // requests look at, and it costs little: for an empty value the host asks this module for no memory.
 
@@ -10,7 +14,7 @@
 #include "host.h"
 #include "memory.h"
 
-enum { BUCKETS = 10 };
+enum { BUCKETS = 10, BATCH = 1000, LISTS = 256 };
 static const uint32_t NOT_THERE = UINT32_MAX;   // no value is told with it, so that it sets only what is not there yet
 static const uint32_t WHATEVER = 0;             // sets the value, whoever has set it last
 
@@ -71,29 +75,27 @@ static status_t store(const counts_t *counts, const policy_t *policy, uint32_t c
     return proxy_set_shared_data(policy->circuit, policy->circuit_size, (const char *)counts, sizeof *counts, cas);
 }
 
-static void add(counts_t *counts, const policy_t *policy, request_t request) {
-    int64_t length = policy->window / BUCKETS;
-    bucket_t *bucket = &counts->buckets[request.ended / length % BUCKETS];
-    int64_t began = request.ended - request.ended % length;
-    if (bucket->began != began) *bucket = (bucket_t){.began = began};
-    int64_t took = request.ended - request.began;
-    bucket->requests++;
-    bucket->time += took;
-    bucket->slow += took > policy->slow_time;
-    bucket->errors += request.status >= 500;
-    bucket->gateway_errors += request.status >= 502 && request.status <= 504;
+static void add(bucket_t *to, const bucket_t *bucket) {
+    to->requests += bucket->requests;
+    to->time += bucket->time;
+    to->slow += bucket->slow;
+    to->errors += bucket->errors;
+    to->gateway_errors += bucket->gateway_errors;
+}
+
+static int64_t step(const policy_t *policy) { return policy->window / BUCKETS; }
+
+static void add_now(counts_t *counts, const policy_t *policy, const bucket_t *bucket, int64_t at) {
+    bucket_t *to = &counts->buckets[at / step(policy) % BUCKETS];
+    int64_t began = at - at % step(policy);
+    if (to->began != began) *to = (bucket_t){.began = began};
+    add(to, bucket);
 }
 
 static bucket_t sum(const counts_t *counts, const policy_t *policy, int64_t at) {
     bucket_t total = {0};
     for (int i = 0; i < BUCKETS; i++) {
-        const bucket_t *bucket = &counts->buckets[i];
-        if (bucket->began <= at - policy->window) continue;
-        total.requests += bucket->requests;
-        total.time += bucket->time;
-        total.slow += bucket->slow;
-        total.errors += bucket->errors;
-        total.gateway_errors += bucket->gateway_errors;
+        if (counts->buckets[i].began > at - policy->window) add(&total, &counts->buckets[i]);
     }
     return total;
 }
@@ -110,26 +112,80 @@ static bool is_too_much(const bucket_t *total, const policy_t *policy) {
            reaches(total->gateway_errors, total->requests, policy->gateway_error_percent);
 }
 
-// Whether the request can make a difference: where only slow ones are watched for, the others need not be counted.
-static bool matters(const policy_t *policy, request_t request) {
-    bool slow = request.ended - request.began > policy->slow_time;
-    return (policy->slow_requests && slow) || policy->average_time || watches_errors(policy);
+// --- What this worker has not told yet --------------------------------------------------------------------------------
+
+typedef struct worker {
+    struct worker *next;
+    bucket_t untold;        // began when the first of its requests did
+    int64_t told;           // when
+    uint32_t batch;         // of so many it tells
+    size_t circuit_size;
+    char circuit[];
+} worker_t;
+
+static worker_t *lists[LISTS];
+
+static uint32_t hash(const char *text, size_t size) {   // FNV-1a
+    uint32_t found = 2166136261u;
+    for (size_t i = 0; i < size; i++) found = (found ^ (uint8_t)text[i]) * 16777619u;
+    return found;
 }
 
-bool count(const policy_t *policy, request_t request) {
+static worker_t *worker_of(const policy_t *policy) {
+    worker_t **list = &lists[hash(policy->circuit, policy->circuit_size) % LISTS];
+    for (worker_t *found = *list; found; found = found->next) {
+        if (is_same(found->circuit, found->circuit_size, policy->circuit, policy->circuit_size)) return found;
+    }
+    worker_t *made = malloc(sizeof *made + policy->circuit_size);
+    *made = (worker_t){.next = *list, .circuit_size = policy->circuit_size};
+    __builtin_memcpy(made->circuit, policy->circuit, policy->circuit_size);
+    return *list = made;
+}
+
+static bucket_t only(const policy_t *policy, request_t request) {
+    int64_t took = request.ended - request.began;
+    return (bucket_t){
+        .began = request.began,
+        .time = took,
+        .requests = 1,
+        .slow = policy->slow_requests && took > policy->slow_time,
+        .errors = request.status >= 500,
+        .gateway_errors = request.status >= 502 && request.status <= 504,
+    };
+}
+
+static bool tell(worker_t *worker, const policy_t *policy, request_t request) {
     counts_t counts;
+    bucket_t total;
     bool opens;
     uint32_t cas;
-    if (!matters(policy, request)) return false;
     do {
         cas = load(&counts, policy);
         // What began before the circuit closed belongs to what was forgotten when it did.
-        if (request.began < counts.closes) return false;
-        add(&counts, policy, request);
-        bucket_t total = sum(&counts, policy, request.ended);
+        if (worker->untold.began < counts.closes) worker->untold = only(policy, request);
+        if (request.began < counts.closes) {
+            worker->untold = (bucket_t){0};
+            return false;
+        }
+        add_now(&counts, policy, &worker->untold, request.ended);
+        total = sum(&counts, policy, request.ended);
         opens = is_too_much(&total, policy);
         if (opens) counts = (counts_t){.closes = request.ended + policy->break_time};
     } while (store(&counts, policy, cas) == CAS_MISMATCH);
+    worker->untold = (bucket_t){0};
+    worker->told = request.ended;
+    worker->batch = total.requests / BATCH;
     if (opens) open(policy, counts.closes);
     return opens;
+}
+
+bool count(const policy_t *policy, request_t request) {
+    bucket_t found = only(policy, request);
+    bool is_bad = found.slow || found.errors;
+    if (!is_bad && !policy->average_time && !watches_errors(policy)) return false;
+    worker_t *worker = worker_of(policy);
+    if (!worker->untold.requests) worker->untold.began = found.began;
+    add(&worker->untold, &found);
+    bool is_due = worker->untold.requests >= worker->batch || request.ended - worker->told >= step(policy);
+    return is_bad || is_due ? tell(worker, policy, request) : false;
 }

@@ -50,3 +50,9 @@ void free(void *memory) {
     block->next = free_blocks[block->list];
     free_blocks[block->list] = block;
 }
+
+bool is_same(const char *one, size_t one_size, const char *other, size_t other_size) {
+    if (one_size != other_size) return false;
+    while (one_size && one[one_size - 1] == other[one_size - 1]) one_size--;
+    return one_size == 0;
+}

@@ -25,12 +25,6 @@ static size_t object_size(const policy_t *policy) {
     return size;
 }
 
-static bool is_of(const counters_t *counters, const char *object, size_t size) {
-    if (counters->size != size) return false;
-    while (size && counters->object[size - 1] == object[size - 1]) size--;
-    return size == 0;
-}
-
 static uint32_t define(const counters_t *of, const char *suffix, size_t suffix_size) {
     size_t size = sizeof prefix - 1 + of->size + suffix_size;
     uint32_t metric = 0;
@@ -46,7 +40,7 @@ static uint32_t define(const counters_t *of, const char *suffix, size_t suffix_s
 static counters_t *counters_of(const policy_t *policy) {
     size_t size = object_size(policy);
     for (counters_t *found = all; found; found = found->next) {
-        if (is_of(found, policy->circuit, size)) return found;
+        if (is_same(found->object, found->size, policy->circuit, size)) return found;
     }
     counters_t *made = malloc(sizeof *made + size);
     made->size = size;
