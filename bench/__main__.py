@@ -8,7 +8,7 @@ from typing import Any
 import uvloop
 from fairlead.playground.envoy import find_envoy
 
-from bench import cold_start, fan_out, propagation, runtime
+from bench import breakers, cold_start, fan_out, propagation, runtime
 from bench.measurements import Row, machine, table
 
 BENCHMARKS: Sequence[Callable[[], Coroutine[Any, Any, Sequence[Row]]]] = (
@@ -16,6 +16,7 @@ BENCHMARKS: Sequence[Callable[[], Coroutine[Any, Any, Sequence[Row]]]] = (
     fan_out.measure,
     cold_start.measure,
     runtime.measure,
+    breakers.measure,
 )
 """Coroutine functions that give rows; each is a module about one subject, and takes about a minute."""
 

@@ -14,6 +14,7 @@ from fairlead.problems import ObjectKey
 from fairlead.resolve.governance import connections
 from fairlead.resolve.scope import Proxy, Role
 from fairlead.resolve.selection import selection
+from fairlead.simulation import Request, Simulation
 from fairlead.snapshot import types
 from fairlead.world import World
 from support.worlds import put, world
@@ -221,3 +222,25 @@ def test_a_breaker_that_no_route_has_is_told() -> None:
     ]
     assert (problem.code, problem.path[:3]) == ("no-matching-request", ("spec", "configs", 0))
     assert connections.filters(made, chosen.shared) == {CommonFilter.BREAKER}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "expected"),
+    [
+        ("slow_request_rt: 0.5s, max_slow_requests: 5, break_duration: 60s", "5 slower than 500ms in 10s: 503 for 60s"),
+        (
+            "error_percent: {value: 50}, gateway_error_percent: {value: 20}, min_request_amount: 4, window_size: 5s",
+            "50 % 5xx or 20 % 502, 503, 504 of 4 requests or more in 5s: 503 for 30s",
+        ),
+        (
+            "average_request_rt: 10ms, custom_response: {status_code: 498, header_to_add: {x-a: b}}",
+            "an average above 10ms in 10s: 498 for 30s",
+        ),
+    ],
+)
+def test_explanations_tell_when_a_circuit_opens(conditions: str, expected: str) -> None:
+    made = world(OBJECTS, breaker(config("match: {vhost: {name: other.example.com, port: 80}}", conditions)))
+    simulation = Simulation(resources(made, EDGE), detailed=True)
+    verdict = simulation.send(Request(port=80, host="other.example.com", path="/"))
+    facts = [fact.text for step in verdict.steps for fact in step.facts if fact.label == "breaker"]
+    assert facts == [f"{expected} (istio-system/a/0)"]

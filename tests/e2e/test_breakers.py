@@ -1,7 +1,7 @@
 """When circuits open and close: ASMCircuitBreakers, on proxies with two worker threads.
 
 Each request comes on a connection of its own, so that both workers get some. Durations are shorter than those of ASM's
-manifest; the last test has its own.
+manifest, except in the long test.
 """
 
 import asyncio
@@ -52,6 +52,17 @@ async def ask(address: str, port: int, host: str, path: str) -> Answer:
     took = time.monotonic() - begin
     writer.close()
     return Answer(int(first.split()[1]), headers, body.decode(), took)
+
+
+async def keep_asking(address: str, port: int, host: str, times: int) -> None:
+    """Ask on one connection."""
+    reader, writer = await asyncio.open_connection(address, port)
+    for _ in range(times):
+        writer.write(f"GET / HTTP/1.1\r\nhost: {host}\r\n\r\n".encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        assert head.startswith("http/1.1 200 ok"), head
+        await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0]))
+    writer.close()
 
 
 async def give_up(address: str, port: int, host: str, path: str, after: float) -> None:
@@ -109,6 +120,8 @@ OBJECTS = together(
         - {name: late, timeout: 0.1s, route: [{destination: {host: shop}}]}""",
     ),
     breaker("failing", of("failing.test", "error_percent: {value: 100}, min_request_amount: 3, break_duration: 60s")),
+    virtual_service("many"),
+    breaker("many", of("many.test", "error_percent: {value: 1}, min_request_amount: 1000, break_duration: 60s")),
     virtual_service("given-up"),
     breaker("given-up", of("given-up.test", LONG_OPEN)),
     virtual_service("uploads"),
@@ -301,6 +314,18 @@ async def test_rejected_requests_are_counted_by_the_object(breakers: Breakers) -
     await until(counted, "all that the breaker has answered is told")
 
 
+async def test_errors_are_counted_exactly_among_many_requests(breakers: Breakers) -> None:
+    """Of 5,000 requests a worker tells of five at a time, and has some to itself when errors come."""
+    address = breakers.addresses["gateway"]
+    await asyncio.gather(*(keep_asking(address, HTTP, "many.test", 250) for _ in range(20)))
+    before = await breakers.statuses("many.test", "/status/500", 40)
+    assert before == [500] * 40
+    found = await breakers.statuses("many.test", "/status/500", 40)
+    assert set(found) == {500, 503}
+    # One percent of what there is then.
+    assert 50 <= 40 + found.count(500) <= 54, found
+
+
 # --- Changes while a circuit is open ----------------------------------------------------------------------------------
 
 
@@ -352,3 +377,43 @@ data: {{mesh: "accessLogFile: {log}\\naccessLogFormat: '%REQ(:AUTHORITY)% %RESPO
     assert await breakers.at_once(OTHER_REVISION, SLOW, 6, at="activator") == [200] * 6, "it has no breaker"
     assert await breakers.at_once(REVISION, SLOW, 5, at="other activator") == [200] * 5
     assert await breakers.statuses(REVISION, QUICK, 1, at="other activator") == [498]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(150)
+async def test_the_printed_manifest_holds_for_a_minute(tmp_path: Path) -> None:
+    async with Stack(tmp_path) as stack:
+        stack.write("objects.yaml", together(service("httpbin-00001-private", ACTIVATED, BACKEND), LITERAL))
+        await stack.serve()
+        backend = await stack.backend("shop", BACKEND)
+        addresses = loopback(), loopback()
+        for address in addresses:
+            await stack.envoy(
+                role="sidecar", namespace="knative-serving", labels={"app": "activator"}, address=address, concurrency=4
+            )
+
+        async def status(address: str, path: str = QUICK) -> int:
+            return (await ask(address, ACTIVATED, REVISION, path)).status
+
+        async def broken() -> None:
+            assert [await status(addresses[0], "/delay/0.6") for _ in range(6)] == [*[200] * 5, 498]
+            opened, reached = time.monotonic(), _from(backend, "broken")
+            while time.monotonic() - opened < 58:
+                assert await status(addresses[0], "/?from=broken") == 498
+                await asyncio.sleep(1)  # the pace of the client
+            assert _from(backend, "broken") == reached
+            await asyncio.sleep(opened + 61 - time.monotonic())
+            assert await status(addresses[0], "/?from=broken") == 200
+            assert [await status(addresses[0], "/delay/0.6") for _ in range(6)] == [*[200] * 5, 498]
+
+        async def below() -> None:
+            assert [await status(addresses[1], "/delay/0.4") for _ in range(6)] == [200] * 6
+            for _ in range(6):
+                assert await status(addresses[1], "/delay/0.6") == 200
+                await asyncio.sleep(10)  # with the delay, longer than the window
+
+        await asyncio.gather(broken(), below())
+
+
+def _from(backend: Backend, client: str) -> int:
+    return sum(client in str(request["query"]) for request in backend.requests)
