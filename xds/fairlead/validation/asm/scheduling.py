@@ -84,6 +84,9 @@ def _quota(
     if not parameters.interval:
         message = "the interval has to be longer than nothing"
         yield error("out-of-range", message, path=(*path, field, "interval"), hint="1s is common")
+    if not parameters.max_idle_time:
+        message = "buckets would be forgotten at once, and so would be the limit"
+        yield error("out-of-range", message, path=(*path, field, "max_idle_time"), hint="leave it out for two hours")
     yield from _label(parameters.limit_by_label_key, (*path, field, "limit_by_label_key"))
 
 
