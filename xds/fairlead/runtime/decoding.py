@@ -14,6 +14,8 @@ _VARINT, _EIGHT_BYTES, _LENGTH_DELIMITED, _FOUR_BYTES = 0, 1, 2, 5
 _LONGEST_NUMBER = 70
 """Bits, with those that no number of protobuf has."""
 
+_ASCII = bytes(byte if byte < 0x80 else ord("?") for byte in range(256))
+
 M = TypeVar("M", bound=Message)
 
 
@@ -59,7 +61,7 @@ def _mend_text(data: bytearray, start: int, end: int) -> None:
     try:
         text.decode()
     except UnicodeDecodeError:
-        data[start:end] = bytes(byte if byte < 0x80 else ord("?") for byte in text)
+        data[start:end] = text.translate(_ASCII)
 
 
 def _number(data: bytearray, position: int) -> tuple[int, int]:
