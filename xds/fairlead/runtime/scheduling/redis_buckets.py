@@ -37,6 +37,7 @@ local available, filled = tonumber(found[1]), tonumber(found[2])
 if not available then
     available, filled = empty and 0 or capacity, now
 end
+filled = math.min(filled, now) -- clocks are set back, and another Redis may take over with one of its own
 local intervals = (now - filled) / interval
 if continuous then
     filled = now
