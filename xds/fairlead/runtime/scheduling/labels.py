@@ -36,12 +36,17 @@ def labels_of(request: AttributeContext.HttpRequest) -> dict[str, str]:
         "http.flavor": _FLAVORS.get(request.protocol, request.protocol),
     }
     headers = dict(request.headers)
-    for name, value in headers.items():
+    # Of headers with the same label the one with hyphens counts: what a gateway sets is not undone by who adds one.
+    for name, value in sorted(headers.items(), key=_has_underscore, reverse=True):
         if not name.startswith(":"):
             found[_HEADER + name.lower().replace("-", "_")] = value
     if baggage := headers.get("baggage"):
         found.update(_members(baggage))
     return found
+
+
+def _has_underscore(header: tuple[str, str]) -> bool:
+    return "_" in header[0]
 
 
 def _members(baggage: str) -> dict[str, str]:
