@@ -120,6 +120,14 @@ def test_labels() -> None:
     }
 
 
+def test_of_two_headers_with_one_label_the_one_with_hyphens_counts() -> None:
+    """Maps of protobuf have an order of their own."""
+    for name in map(str, range(20)):
+        described = AttributeContext.HttpRequest()
+        described.headers.update({f"x-user-{name}": "guest", f"x_user-{name}": "admin", f"x-user_{name}": "admin"})
+        assert labels_of(described)[f"http.request.header.x_user_{name}"] == "guest"
+
+
 # --- Redis ------------------------------------------------------------------------------------------------------------
 
 
@@ -178,3 +186,13 @@ async def test_a_bucket_in_redis_does_as_one_in_memory_does(settings: Quota, tmp
                 found = float(await redis.eval(script, 1, "key", count, longest, *arguments, now))
                 assert found == pytest.approx(expected, abs=1e-5), number
             now += source.choice([0.0, 0.0123, 0.0617])
+
+
+@pytest.mark.parametrize("continuous", [True, False])
+async def test_a_bucket_in_redis_owes_nothing_when_the_clock_is_set_back(continuous: bool, tmp_path: Path) -> None:
+    script = TAKE.replace("redis.call('TIME')", "{tonumber(ARGV[9]), 0}")
+    arguments = (2, 1, 1, int(continuous), 0, 3_600_000)
+
+    async with RedisServer(tmp_path) as server, Redis.from_url(server.url) as redis:
+        waits = [float(await redis.eval(script, 1, "key", 1, 10.0, *arguments, now)) for now in (1000, 400, 400, 401)]
+    assert waits == [0, 0, 1, 1]

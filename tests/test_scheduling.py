@@ -356,6 +356,46 @@ def test_a_policy_that_is_no_more_lets_all_pass() -> None:
         assert passed(*waiting, scheduling.send()) == 4
 
 
+def test_each_passes_once_though_another_gives_its_tokens_back() -> None:
+    """The first has the tokens of the next seconds, which are enough for the others when it needs them no more."""
+    scheduling = Scheduling(policy(quota=quota(10, 0.1), tokens_label="cost", queueing=queueing()))
+    scheduling.send(cost="9")
+    waiting = [scheduling.send(cost="2"), *(scheduling.send() for _ in range(3))]
+    assert passed(*waiting) == 0
+    scheduling.scheduler.configure(())
+    assert passed(*waiting) == 4
+    assert scheduling.counts["QuotaScheduling istio-system/policy", Outcome.QUEUED] == 4
+
+
+def test_a_higher_rate_is_for_those_who_wait() -> None:
+    scheduling = Scheduling(policy(quota=quota(1, 1, 14), queueing=queueing()))
+    scheduling.send()
+    waiting = [scheduling.send() for _ in range(3)]
+    scheduling.clock.advance(1)
+    scheduling.configure(policy(quota=quota(10, 10), queueing=queueing()))
+    scheduling.clock.advance(0.4)
+    assert passed(*waiting) == 3
+
+
+def test_less_time_under_way_is_for_those_who_wait() -> None:
+    scheduling = Scheduling(policy(concurrency=concurrency(1, 3600), queueing=queueing()))
+    scheduling.send()
+    waiting = scheduling.send()
+    scheduling.configure(policy(concurrency=concurrency(1, 2), queueing=queueing()))
+    scheduling.clock.advance(2)
+    assert passed(waiting) == 1
+
+
+def test_who_waits_for_a_value_that_is_forgotten_has_the_next_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead.runtime.scheduling.policies.MAX_KEYS", 2)
+    scheduling = Scheduling(policy(concurrency=concurrency(1), by_label="user", queueing=queueing()))
+    first, waiting = scheduling.send("anna"), scheduling.send("anna")
+    assert passed(scheduling.send("bert"), scheduling.send("cleo")) == 2
+    assert isinstance(first.verdict, Passed)
+    scheduling.scheduler.finished(*first.verdict.slots)
+    assert passed(waiting) == 1
+
+
 def test_another_quota_does_not_fill_the_bucket() -> None:
     scheduling = Scheduling(policy(quota=quota(10, 1)))
     assert passed(*(scheduling.send() for _ in range(8))) == 8

@@ -56,8 +56,9 @@ class Line(ABC):
     def dissolve(self) -> None:
         """Let all pass: there is nothing left to wait for."""
         for entry in list(self._queue):
-            self._leave(entry)
-            entry.item.passed(_nothing)
+            if entry.waits:  # what the one before had taken may have let it pass
+                self._leave(entry)
+                entry.item.passed(_nothing)
 
     @abstractmethod
     def serve(self) -> None:
@@ -135,9 +136,14 @@ class TokenLine(Line):
 
     def _leave(self, entry: Entry[Waiting]) -> None:
         super()._leave(entry)
-        if self._serving is entry and self._timer is not None:
+        if self._serving is entry:
+            self.start_over()
+
+    def start_over(self) -> None:
+        """Give back the tokens of the future that somebody waits for, and ask anew: they may come sooner now."""
+        if self._serving is not None and self._timer is not None:
             self._timer.cancel()
-            self._serving = self._timer = None
+            entry, self._serving, self._timer = self._serving, None, None
             self._tokens.give_back(self._key, entry.tokens)
             self.serve()
 

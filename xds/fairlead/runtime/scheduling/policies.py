@@ -156,12 +156,16 @@ class TokenPolicy(Policy):
         self._tokens = tokens
         self._lines: dict[str, TokenLine] = {}
         """Those in which somebody waits, and a few more."""
+        self._most_lines = _LINES_KEPT
+        """With so many it is looked for those in which nobody waits."""
 
     def configure(self, settings: SchedulingPolicy) -> None:
         """See `Policy`."""
         self._read(settings)
         assert settings.quota is not None
         self._tokens.configure(settings.quota, settings.max_idle / _SECOND)
+        for line in list(self._lines.values()):
+            line.start_over()
 
     def dissolve(self) -> None:
         """See `Policy`."""
@@ -185,8 +189,9 @@ class TokenPolicy(Policy):
             visit.refused(wait)
             return None
         if (line := self._lines.get(key)) is None:
-            if len(self._lines) >= _LINES_KEPT:
+            if len(self._lines) >= self._most_lines:
                 self._lines = {name: known for name, known in self._lines.items() if not known.is_empty}
+                self._most_lines = 2 * len(self._lines) + _LINES_KEPT
             line = self._lines[key] = TokenLine(self._clock, self._tokens, key)
         return self._queue(line, tokens, visit)
 
@@ -243,7 +248,7 @@ class SlotPolicy(Policy):
         self._read(settings)
         assert settings.concurrency is not None
         for slots, line in list(self._lines.values()):
-            slots.concurrency = settings.concurrency
+            slots.configure(settings.concurrency)
             line.serve()
 
     def dissolve(self) -> None:
@@ -265,13 +270,13 @@ class SlotPolicy(Policy):
         if len(self._lines) >= MAX_KEYS:
             del self._lines[next(iter(self._lines))]
         assert self.settings.concurrency is not None
-        slots = Slots(self.settings.concurrency, self._registry, partial(self._freed, key))
+        slots = Slots(self.settings.concurrency, self._registry, lambda: self._freed(key, found))
         self._lines[key] = found = slots, SlotLine(self._clock, slots)
         return found
 
-    def _freed(self, key: str) -> None:
-        if (found := self._lines.get(key)) is not None:
-            slots, line = found
-            line.serve()
-            if slots.is_idle and line.is_empty:
-                self._lines.pop(key, None)
+    def _freed(self, key: str, found: tuple[Slots, SlotLine]) -> None:
+        # It may be forgotten; those who wait in it wait all the same.
+        slots, line = found
+        line.serve()
+        if slots.is_idle and line.is_empty and self._lines.get(key) is found:
+            del self._lines[key]

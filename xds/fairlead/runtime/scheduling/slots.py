@@ -22,6 +22,13 @@ class Slots:
         """Name -> how much it takes, and when it was taken; the oldest first."""
         self._timer: Timer | None = None
 
+    def configure(self, concurrency: Concurrency) -> None:
+        """Go on with another size and time."""
+        self.concurrency = concurrency
+        if self._timer is not None:  # places may be free sooner now
+            self._timer.cancel()
+            self._timer = None
+
     def take(self, name: str, count: float, now: float) -> bool:
         """Take places, under a name; says whether there were enough of them. None waits for more than there are."""
         size = self.concurrency.size
