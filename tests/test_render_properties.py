@@ -16,7 +16,8 @@ from fairlead.intent import (
     RouteTable,
 )
 from fairlead.problems import ObjectKey
-from fairlead.render import clusters, listeners, routes, tls
+from fairlead.render import breakers, clusters, listeners, routes, tls
+from fairlead.render import limits as render_limits
 from fairlead.snapshot.resource import Resource
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from support import intents
 from support.second_decoder import assert_second_decoder_agrees
 from support.static_bootstrap import assert_envoy_accepts
 
+Filters = tuple[tuple[intent.LimitFilter, tuple[intent.RequestLimit, ...]], ...]
 ORIGIN = (ObjectKey("gateway.networking.k8s.io", "Gateway", "shop", "gw"),)
 CREDENTIALS = [
     KeyPairCredential("a", b"chain\xff", b"key", b"staple", ORIGIN),
@@ -71,9 +73,11 @@ def test_listeners(listener: intent.Listener) -> None:
 
 
 @settings(examples, max_examples=15)
-@given(intents.limited_listeners("0.0.0.0_80", "http.80"))
-def test_limits(listener: intent.Listener) -> None:
+@given(intents.governed_listeners("0.0.0.0_80", "http.80"), intents.limits_of_filters)
+def test_rules(listener: intent.Listener, filters: Filters) -> None:
     check(lambda: listeners.listener(listener))
+    for found, limits in filters:
+        check(lambda found=found, limits=limits: render_limits.filter_configuration(found, limits))
 
 
 @examples
@@ -129,7 +133,11 @@ def distinct(resources: list[Resource]) -> list[Resource]:
 def test_envoy_accepts_it(data: st.DataObject, secrets: list[Resource], tmp_path: Path) -> None:
     hosts = [data.draw(intents.virtual_hosts(f"h{number}.example")) for number in range(6)]
     drawn_listeners = [data.draw(intents.listeners(f"listener-{number}", ["http.80"])) for number in range(6)]
-    drawn_listeners += [data.draw(intents.limited_listeners(f"limited-{number}", "http.80")) for number in range(2)]
+    drawn_listeners += [data.draw(intents.governed_listeners(f"governed-{number}", "http.80")) for number in range(2)]
+    filters: Filters = data.draw(intents.limits_of_filters)
+    known = intent.Governance(limits=tuple(found for found, _ in filters), breakers=True)
+    chain = intent.FilterChain("limited", (), None, intent.HttpConnections("http.80", "limited", governance=known), ())
+    drawn_listeners.append(intent.Listener("limited", "127.0.0.1", 0, (chain,), ()))
     drawn_clusters = data.draw(st.lists(intents.clusters, min_size=6, max_size=6))
     assignments = [
         intent.EndpointAssignment(cluster.backend, data.draw(intents.endpoint_assignments).localities, ORIGIN)
@@ -139,6 +147,8 @@ def test_envoy_accepts_it(data: st.DataObject, secrets: list[Resource], tmp_path
     resources = [
         table_of(hosts),
         *(listeners.listener(listener) for listener in drawn_listeners),
+        *(render_limits.filter_configuration(*found) for found in filters),
+        breakers.filter_configuration(ORIGIN),
         *distinct([clusters.cluster(cluster) for cluster in drawn_clusters]),
         *(clusters.endpoint_assignment(assignment) for assignment in assignments),
         *secrets,

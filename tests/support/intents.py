@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 
 from fairlead.intent import (
+    RUNTIME,
     AccessLog,
     Backend,
+    Breaker,
+    BrokenAnswer,
     ClientCertificates,
     Cluster,
     ConnectionPool,
     Cors,
+    CountedRequests,
     Destination,
     DirectResponse,
     Discovery,
@@ -19,6 +23,8 @@ from fairlead.intent import (
     FilterChain,
     Forward,
     ForwardedCertificate,
+    GlobalLimit,
+    Governance,
     HashKey,
     HashKeyKind,
     HeaderOperations,
@@ -26,6 +32,7 @@ from fairlead.intent import (
     HttpConnections,
     HttpLimits,
     HttpOptions,
+    LimitFilter,
     LimitOverride,
     Listener,
     LoadBalancer,
@@ -39,6 +46,7 @@ from fairlead.intent import (
     PathRewrite,
     PathRewriteKind,
     Pings,
+    RateLimitService,
     Redirect,
     Rejection,
     RequestLimit,
@@ -46,7 +54,10 @@ from fairlead.intent import (
     Retry,
     RetryBudget,
     Route,
+    RouteBreaker,
     RouteLimit,
+    RouteScheduling,
+    RuleName,
     StringMatch,
     StringMatchKind,
     TcpConnections,
@@ -62,6 +73,7 @@ from fairlead.intent import (
     ValueMatch,
     VirtualHost,
     WeightedBackend,
+    ways,
 )
 from fairlead.problems import ObjectKey
 from hypothesis import strategies as st
@@ -208,23 +220,11 @@ cors_policies = st.builds(
     allow_credentials=st.booleans(),
     forward_unmatched_preflights=st.booleans(),
 )
-routes = st.builds(
-    Route,
-    name=_texts,
-    match=matches,
-    action=st.one_of(forwards, redirects, direct_responses),
-    origin=origins,
-    request_headers=header_operations,
-    response_headers=header_operations,
-    fault=optional(faults),
-    cors=optional(cors_policies),
-    stat_prefix=st.sampled_from(["", "some"]),
-    limit=optional(st.builds(RouteLimit, st.sampled_from(["edge/shop/0", "edge/shop/1"]), _texts)),
-)
-
-# --- Limits -----------------------------------------------------------------------------------------------------------
+# --- Rules for requests -----------------------------------------------------------------------------------------------
 
 _LONGEST = 9_000_000_000 * 10**9
+_RULES = [RuleName(ObjectKey("istio.alibabacloud.com", "ASMLocalRateLimiter", "edge", "shop"), n) for n in range(2)]
+_rule_names = st.sampled_from(_RULES)
 _requests = st.builds(
     Requests,
     headers=tuples(
@@ -232,6 +232,7 @@ _requests = st.builds(
     ),
     query_parameters=tuples(st.builds(ValueMatch, _labels, optional(string_matches))),
 )
+_some_requests = _requests.filter(lambda requests: requests.parts)
 _buckets = st.builds(
     TokenBucket,
     st.integers(1, 2**31 - 1),
@@ -244,25 +245,89 @@ _rejections = st.builds(
 )
 
 
-def _limits_of(name: str) -> SearchStrategy[RequestLimit]:
-    def limits(per_connection: bool) -> SearchStrategy[RequestLimit]:
-        names = st.just(()) if per_connection else tuples(_header_names, unique=True)
-        override = st.builds(LimitOverride, _requests, _buckets, names, names)
-        return st.builds(
+def _limits_of(found: LimitFilter) -> SearchStrategy[tuple[LimitFilter, tuple[RequestLimit, ...]]]:
+    names = st.just(()) if found.per_connection else tuples(_header_names, unique=True)
+    override = st.builds(LimitOverride, _some_requests, _buckets, names, names)
+    limits = (
+        st.builds(
             RequestLimit,
             name=st.just(name),
             bucket=_buckets,
-            origin=origins,
             only=_requests,
             overrides=tuples(override),
-            rejection=_rejections,
-            per_connection=st.just(per_connection),
+            rejection=st.just(found.rejection),
+            per_connection=st.just(found.per_connection),
         )
+        for name in _RULES
+    )
+    return st.tuples(st.just(found), st.tuples(*limits))
 
-    return st.booleans().flatmap(limits)
+
+limit_filters = st.builds(LimitFilter, st.booleans(), st.booleans(), _rejections)
+limits_of_filters = st.lists(limit_filters, max_size=3, unique=True).flatmap(
+    lambda found: st.tuples(*map(_limits_of, found))
+)
+rate_limit_services = st.builds(
+    RateLimitService, _hosts, st.one_of(st.just(RUNTIME), backends), _milliseconds, st.booleans()
+)
 
 
-request_limits = st.tuples(_limits_of("edge/shop/0"), _limits_of("edge/shop/1"))
+def _counted(
+    only: Requests, earlier: tuple[Requests, ...], headers: tuple[str, ...], parameters: tuple[str, ...]
+) -> CountedRequests:
+    found = ways((only,), earlier)
+    conditions = [("header_match", "one")] * max(map(len, found))
+    each = [(name, "") for name in (*headers, *parameters)]
+    return CountedRequests((("generic_key", "all"), *conditions, *each), found, headers, parameters)
+
+
+policies = st.tuples(
+    optional(st.builds(RouteLimit, _rule_names, _texts)),
+    optional(
+        st.builds(
+            GlobalLimit,
+            _rule_names,
+            rate_limit_services,
+            tuples(st.builds(_counted, _requests, tuples(_some_requests), tuples(_header_names), tuples(_labels))),
+        )
+    ),
+    optional(
+        st.builds(
+            RouteBreaker,
+            _rule_names,
+            st.builds(Breaker, *[st.integers(0, 2**40)] * 8),
+            st.builds(BrokenAnswer, st.integers(200, 599), tuples(st.tuples(_header_names, _words)), _texts),
+            _texts,
+        )
+    ),
+    optional(st.builds(RouteScheduling, _rule_names, tuples(st.integers(0, 9)))),
+).map(lambda found: tuple(policy for policy in found if policy is not None))
+governance = st.builds(
+    Governance,
+    limits=tuples(limit_filters, unique=True),
+    rate_limit_services=tuples(rate_limit_services, unique=True),
+    breakers=st.booleans(),
+    scheduling=st.booleans(),
+    origin=origins,
+)
+
+# --- Routes -----------------------------------------------------------------------------------------------------------
+
+routes = st.builds(
+    Route,
+    name=_texts,
+    match=matches,
+    action=st.one_of(forwards, redirects, direct_responses),
+    origin=origins,
+    request_headers=header_operations,
+    response_headers=header_operations,
+    fault=optional(faults),
+    cors=optional(cors_policies),
+    stat_prefix=st.sampled_from(["", "some"]),
+    policies=policies,
+)
+
+# --- Virtual hosts ----------------------------------------------------------------------------------------------------
 
 
 def virtual_hosts(host: str) -> SearchStrategy[VirtualHost]:
@@ -399,14 +464,14 @@ def filter_chains(name: str, server_names: tuple[str, ...], tables: Sequence[str
     )
 
 
-def limited_listeners(name: str, table: str) -> SearchStrategy[Listener]:
-    """Listeners with limits, and little else."""
+def governed_listeners(name: str, table: str) -> SearchStrategy[Listener]:
+    """Listeners whose routes may have any rules, and little else."""
 
-    def listener(limits: tuple[RequestLimit, ...]) -> Listener:
-        chain = FilterChain(name, (), None, HttpConnections(table, "limited", limits=limits), ())
+    def listener(found: Governance) -> Listener:
+        chain = FilterChain(name, (), None, HttpConnections(table, "governed", governance=found), ())
         return Listener(name, "127.0.0.1", 0, (chain,), ())
 
-    return request_limits.map(listener)
+    return governance.map(listener)
 
 
 def listeners(name: str, tables: Sequence[str]) -> SearchStrategy[Listener]:
