@@ -218,10 +218,10 @@ def test_every_fault_of_an_object_is_told() -> None:
             a whole number is expected, not 1.5
         21:47 error[wrong-type] spec.http[0].retries.per_try_timeout
             a duration such as 5s is expected, not the number 3
-            write 3s
+            write 3s, or 3ms
         22:14 error[invalid-value] spec.http[0].timeout
             '5' is no duration
-            write 5s
+            write 5s, or 5ms
         23:28 error[invalid-value] spec.http[1].redirect.derivePort
             'from_request_port' is no value of this field; it has to be FROM_PROTOCOL_DEFAULT or FROM_REQUEST_PORT
             write FROM_REQUEST_PORT

@@ -1,16 +1,18 @@
 """Which routes are limited, at which proxies, and what else changes with a limit: nothing."""
 
 from collections.abc import Hashable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from fairlead import diagnosis, translation
+from fairlead.check.findings import findings
 from fairlead.cli.render import resources
 from fairlead.derive import Collection
 from fairlead.intent import Governance, HttpConnections, RouteLimit, RuleName
 from fairlead.models.asm.local_rate_limiter import ASMLocalRateLimiter
-from fairlead.problems import ObjectKey
+from fairlead.problems import ObjectKey, format_path
 from fairlead.resolve.governance import connections
 from fairlead.resolve.scope import Proxy, Role
 from fairlead.resolve.selection import selection
@@ -194,6 +196,78 @@ def test_the_older_of_two_objects_limits_and_the_other_is_told() -> None:
     told = [(item.code, item.key.name) for item in diagnosis.problems(made, chosen, EDGE.locality) if item.key]
     assert ("no-matching-request", "b") in told
     assert ("no-matching-request", "a") not in told
+
+
+PORT = "the port is the one that the Gateway's server, or the service, declares"
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "hint"),
+    [
+        (limiter(vhost(HOST, 81)), "match.vhost.name", PORT),
+        (
+            limiter(vhost(HOST, 80, "name_match: byu")),
+            "match.vhost.route.name_match",
+            "routes there are named buy, buyers, look",
+        ),
+        (
+            limiter(vhost("other.example.com", 80, "name_match: buy")),
+            "match.vhost.route.name_match",
+            "give the route there this name",
+        ),
+        (
+            limiter(
+                "{target_services: [{kind: VirtualService, namespace: istio-system, name: helloworld, section_name: "
+                "byu}], limit: {fill_interval: {seconds: 60}, quota: 7}}"
+            ),
+            "target_services[0].section_name",
+            "routes there are named buy, buyers, look",
+        ),
+        (
+            limiter(vhost("mesh.example.com")),
+            "match.vhost.name",
+            "VirtualService default/mesh names no Gateway: write gateways there, or leave isGateway out",
+        ),
+        (
+            limiter(vhost("helloworld-go")),
+            "match.vhost.name",
+            "write the whole name, such as helloworld-go.NAMESPACE.svc.cluster.local",
+        ),
+        (
+            limiter(vhost("helo.example.com", 0)),
+            "match.vhost.name",
+            "name a host of a VirtualService or HTTPRoute there",
+        ),
+        (
+            limiter(vhost("cart.shops.svc.cluster.local"), labels="app: cart", more="isGateway: false"),
+            "match.vhost.name",
+            f"name a host of a service or VirtualService there; {PORT}",
+        ),
+        (
+            limiter(f'{{match: {{vhost: {{name: "{HOST}"}}}}, limit: {{unit: MINUTE, quota: 7}}}}').replace(
+                "ASMLocal", "ASMGlobal"
+            ),
+            "match.vhost.name",
+            "proxies answer these requests by themselves: name others",
+        ),
+        # What is meant for gateways is taken for a rule for sidecars.
+        (
+            limiter(vhost(HOST), labels="app: cart", more="isGateway: false"),
+            "match.vhost.name",
+            "for requests at gateways write isGateway: true",
+        ),
+    ],
+)
+def test_a_limit_without_effect_is_told_with_what_to_do(text: str, field: str, hint: str) -> None:
+    mesh = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: mesh}
+spec: {hosts: [mesh.example.com], http: [{directResponse: {status: 200}}]}
+"""
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    (found,) = {each for each in findings(world(OBJECTS, mesh, text), now) if each.code == "no-matching-request"}
+    assert (format_path(found.path), found.hint) == (f"spec.configs[0].{field}", hint)
 
 
 def test_fields_may_stand_at_the_limit_as_examples_of_asm_have_them() -> None:

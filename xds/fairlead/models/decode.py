@@ -265,9 +265,7 @@ class _Walk:
         """The fields of a Struct that are known and without fault, by the API's names."""
         fields = _fields(cls)
         if not isinstance(value, dict):
-            names = "its field is" if len(fields) == 1 else "its fields are"
-            hint = f"{names} {', '.join(fields)}" if len(fields) <= 6 else ""  # more would be no help
-            return self._wrong_type("a mapping", value, path, hint)
+            return self._wrong_type("a mapping", value, path, _names(cls))
         enclosing = (*enclosing, (cls, path))
         written: dict[str, str] = {}
         result: dict[str, Any] = {}
@@ -327,4 +325,10 @@ def _whereabouts(key: str, enclosing: _Enclosing) -> str:
         if inner is not None and _field_name(inner, key):
             return f"it is a field of {name}: check the indentation"
     similar = difflib.get_close_matches(json_name(key), _fields(cls), 1)
-    return f"did you mean {similar[0]}?" if similar else ""
+    return f"did you mean {similar[0]}?" if similar else _names(cls)
+
+
+def _names(cls: type[msgspec.Struct]) -> str:
+    fields = _fields(cls)
+    names = "its field is" if len(fields) == 1 else "its fields are"
+    return f"{names} {', '.join(fields)}" if len(fields) <= 6 else ""  # more would be no help

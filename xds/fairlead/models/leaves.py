@@ -50,7 +50,11 @@ def parse_duration(text: str) -> Duration:
             return Duration(0)
         if text.startswith("-") and _DURATION.fullmatch(text[1:]):
             raise LeafError("out-of-range", f"a duration cannot be negative, as {text} is")
-        hint = f"write {text}s" if _FLOAT.fullmatch(text) else "write a number and a unit, as in 5s, 250ms, 1m30s"
+        hint = (
+            f"write {text}s, or {text}ms"
+            if _FLOAT.fullmatch(text)
+            else "write a number and a unit, as in 5s, 250ms, 1m30s"
+        )
         raise LeafError("invalid-value", f"{text!r} is no duration", hint)
     total = 0
     for whole, fraction, unit in _DURATION_PART.findall(text):
@@ -143,7 +147,9 @@ def _explain(bare: tuple[Any, ...], value: Any, failure: str) -> LeafError:
     expected = " or ".join(_EXPECTED[kind] for kind in bare)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if kind is Duration:
-            return LeafError("wrong-type", f"{expected} is expected, not the number {value}", f"write {value}s")
+            return LeafError(
+                "wrong-type", f"{expected} is expected, not the number {value}", f"write {value}s, or {value}ms"
+            )
         if kind is int and isinstance(value, float):
             return LeafError("wrong-type", f"{expected} is expected, not {value}")
         if kind in {int, float}:

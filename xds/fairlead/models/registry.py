@@ -93,6 +93,11 @@ def unsupported(group: str, kind: str) -> Problem | None:
     if group not in _UNSUPPORTED or group in _MIXED_GROUPS:
         return _mistyped(group, kind)
     message = f"{kind} is no kind of {group} that is read; the object is not served"
+    if elsewhere := [f"{of}/{_BY_NAME[of, name].versions[0]}" for of, name in _BY_NAME if name == kind and of]:
+        message = f"{kind} is no kind of {group}; the object is not served"
+        return warning(
+            "unsupported-kind", message, path=("apiVersion",), hint=f"did you mean {' or '.join(elsewhere)}?"
+        )
     similar = difflib.get_close_matches(kind, _kinds_of(group), 1)
     hint = f"did you mean {similar[0]}?" if similar else ""
     return warning("unsupported-kind", message, path=("kind",), hint=hint)

@@ -50,7 +50,7 @@ SUBJECT = Subject(
         Entry(
             "out-of-range",
             "a number or duration is too large or too small",
-            "A proxy would refuse it.",
+            "A proxy would refuse it, or do something else.",
             "Stay within the limits that the message names.",
             istio=("IST0106",),
         ),
@@ -65,7 +65,7 @@ SUBJECT = Subject(
             "unknown-field",
             "no field of that name; likely a typing error",
             "What it was meant to set is not set.",
-            "Correct the name; the hint has the most similar one.",
+            "Correct the name, or remove the field.",
             istio=("IST0106",),
         ),
         Entry(

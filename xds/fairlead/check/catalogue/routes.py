@@ -139,7 +139,7 @@ SUBJECT = Subject(
             "unknown-port",
             "the Service has no such port; such requests are answered with 503, or the rule's error, unless the "
             "host is `held`",
-            "Every request of that share fails.",
+            "What is sent there fails; what is to be counted there is not.",
             "Use one of the ports that the message names.",
             istio=("IST0101",),
         ),
@@ -153,14 +153,14 @@ SUBJECT = Subject(
             "unknown-service",
             "no such service is visible here; such requests are answered with 503, or the rule's error, unless the "
             "host is `held`",
-            "Every request of that share fails.",
+            "What is sent there fails; what is to be counted there is not.",
             "Add a Service or ServiceEntry; a short name is short for one in the object's own namespace.",
             istio=("IST0101",),
         ),
         Entry(
             "unknown-subset",
             "no DestinationRule defines the subset; requests are answered with 503, unless the host is `held`",
-            "Every request of that share fails.",
+            "What is sent there fails; what is to be counted there is not.",
             "Define the subset in a DestinationRule for the same host, or leave it out.",
             istio=("IST0101",),
         ),

@@ -1,16 +1,22 @@
 """Rules that no route of the proxies that they are for has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from fairlead.derive import derived
+from fairlead.derive import Input, derived, derived_index
 from fairlead.intent import RuleName
 from fairlead.models.asm.governing import Traffic
-from fairlead.problems import Problem, Related, warning
+from fairlead.models.istio.virtual_service import VirtualService
+from fairlead.problems import FieldPath, Problem, Related, warning
+from fairlead.resolve import services
 from fairlead.resolve.governance import rules
 from fairlead.resolve.governance.kinds import KINDS
-from fairlead.resolve.governance.rules import Rule
+from fairlead.resolve.governance.rules import ANY_HOST, Kind, Rule
+from fairlead.resolve.istio.references import is_for_sidecars_only
 from fairlead.resolve.scope import Role, Selection
-from fairlead.world import World
+from fairlead.world import ObjectName, World
+
+_NAMED = 6
+"""So many routes are named, where none has the name that is looked for."""
 
 
 def all_rules(world: World) -> Iterator[Rule]:
@@ -62,10 +68,62 @@ def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:
     port = f" for port {rule.port}" if rule.port else ""
     route = f" with a route named {rule.route}" if rule.route else ""
     forwarded = " that requests are forwarded by" if kind.only_forwarded else ""
+    path, hint = _likely_mistake(world, kind, rule)
     return warning(
         "no-matching-request",
         f"{proxies} have no virtual host {rule.host}{port}{route}{forwarded}, so that it has no effect",
         key=rule.key,
-        path=rule.path,
-        hint="the port is the one that the Gateway's server, or the service, declares" if rule.port else "",
+        path=path,
+        hint=hint,
     )
+
+
+def _virtual_services(world: World) -> Input[ObjectName, VirtualService]:
+    return world.objects(VirtualService)
+
+
+@derived_index(_virtual_services)
+def _by_host(_world: World, name: ObjectName, virtual_service: VirtualService) -> Iterable[str]:
+    """Full host name -> the VirtualServices for it."""
+    return {services.qualify(host, name.namespace) for host in virtual_service.spec.hosts}
+
+
+def _virtual_services_of(world: World, rule: Rule) -> list[VirtualService]:
+    """Those that a rule names, or that have the host that it names."""
+    kind, slash, name = rule.host.partition("/")
+    names = (
+        [ObjectName(*name.split("/", 1))] if slash and kind == VirtualService.kind else _by_host(world).get(rule.host)
+    )
+    return [item for name in sorted(names or ()) if (item := _virtual_services(world).get(name)) is not None]
+
+
+def _likely_mistake(world: World, kind: Kind, rule: Rule) -> tuple[FieldPath, str]:
+    """Where a rule that no route has is likely wrong, and what to do about it."""
+    found = _virtual_services_of(world, rule)
+    at_gateways = rule.traffic is Traffic.GATEWAY
+    port = "the port is the one that the Gateway's server, or the service, declares" if rule.port else ""
+    if found and not at_gateways and not any(map(is_for_sidecars_only, found)):
+        return rule.path, "for requests at gateways write isGateway: true"
+    if found and at_gateways and all(map(is_for_sidecars_only, found)):
+        return rule.path, f"{found[0].key} names no Gateway: write gateways there, or leave isGateway out"
+    routes = [route for item in found for route in item.spec.http]
+    if rule.route and routes and not any(route.delegate for route in routes):
+        named = [route for route in routes if route.name == rule.route]
+        if not named:
+            names = sorted({route.name for route in routes if route.name})
+            hint = f"routes there are named {', '.join(names[:_NAMED])}" if names else "give the route there this name"
+            return _path_of_route(rule), hint
+        routes = named
+    if kind.only_forwarded and routes and not any(route.route or route.delegate for route in routes):
+        return rule.path, "proxies answer these requests by themselves: name others"
+    if found or rule.host == ANY_HOST:
+        return rule.path, port
+    if "." not in rule.host and "/" not in rule.host:
+        return rule.path, f"write the whole name, such as {rule.host}.NAMESPACE.{services.CLUSTER_DOMAIN}"
+    known = "a VirtualService or HTTPRoute" if at_gateways else "a service or VirtualService"
+    return rule.path, f"name a host of {known} there{f'; {port}' if port else ''}"
+
+
+def _path_of_route(rule: Rule) -> FieldPath:
+    parent = rule.path[:-1]
+    return (*parent, "route", "name_match") if parent[-1] == "vhost" else (*parent, "section_name")

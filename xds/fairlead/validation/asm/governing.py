@@ -11,7 +11,7 @@ from fairlead.models.asm.governing import (
     TargetKind,
     Traffic,
 )
-from fairlead.problems import FieldPath, Problem, error
+from fairlead.problems import FieldPath, Problem, error, warning
 from fairlead.validation import common
 
 _HEADER_MATCHES = (
@@ -38,7 +38,11 @@ def proxies(spec: GoverningSpec, configs: Collection[Governed], verb: str) -> It
             path=("spec", "applyToTraffic"),
             hint="name the sidecars of the service (sidecar_inbound), or the gateway",
         )
-    for config in configs:
+    if spec.workload_selector is not None and not spec.workload_selector.labels:
+        yield _empty_selector(("spec", "workloadSelector"))
+    for index, config in enumerate(configs):
+        if config.workload_selector is not None and not config.workload_selector.labels:
+            yield _empty_selector(("spec", "configs", index, "workloadSelector"))
         if config.workload_selector is None and spec.workload_selector is None:
             hint = "write workloadSelector below spec, with the labels of the proxies"
             yield error("missing-field", "workloadSelector is missing", path=("spec", "workloadSelector"), hint=hint)
@@ -50,6 +54,11 @@ def proxies(spec: GoverningSpec, configs: Collection[Governed], verb: str) -> It
                 path=("spec", "applyToTraffic"),
                 hint="leave one of them out",
             )
+
+
+def _empty_selector(path: FieldPath) -> Problem:
+    message = "the selector has no labels, so that it selects all proxies of the namespace"
+    return warning("empty-selector", message, path=path, hint="write labels: {KEY: VALUE} below it")
 
 
 def requests(config: Governed, path: FieldPath) -> Iterator[Problem]:

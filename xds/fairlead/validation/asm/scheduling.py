@@ -34,6 +34,16 @@ _SECOND = 1_000_000_000  # nanoseconds
 PATIENCE = 15 * _SECOND
 """How long proxies wait for the answer about a request: `fairlead.intent.PATIENCE`."""
 _HEADER = "http.request.header."
+_LIKE_HEADERS = (
+    "http.request.headers.",
+    "http.headers.",
+    "http.header.",
+    "request.headers.",
+    "request.header.",
+    "request.headers[",
+)
+_OTHER_LABELS = ("method", "target", "path", "host", "scheme", "flavor", "request_content_length")
+_LABELS = tuple(f"http.{name}" for name in _OTHER_LABELS)
 _STATUS_BY_NAME = {status.name.replace("_", "").lower(): status.value for status in HTTPStatus}
 
 
@@ -184,9 +194,23 @@ def _selector(selector: Selector, path: FieldPath) -> Iterator[Problem]:
 
 
 def _label(name: str, path: FieldPath) -> Iterator[Problem]:
+    if likely := _likely_header(name):
+        message = f"requests have no label {name}, unless their baggage brings it"
+        yield warning("no-effect", message, path=path, hint=f"write {likely}")
+    elif name.startswith("http.") and not name.startswith(_HEADER) and name not in _LABELS:
+        message = f"requests have no label {name}, unless their baggage brings it"
+        yield warning("no-effect", message, path=path, hint=f"known are {', '.join(_LABELS)}, {_HEADER}NAME")
     if name.startswith(_HEADER) and name != (known := name.lower().replace("-", "_")):
         message = f"no request has the label {name}: those of headers are in lower case, with _ in place of -"
         yield warning("no-effect", message, path=path, hint=f"write {known}")
+
+
+def _likely_header(name: str) -> str:
+    """The label of a header that a name, which is another one, stands for in other products."""
+    for prefix in _LIKE_HEADERS:
+        if name.startswith(prefix):
+            return _HEADER + name.removeprefix(prefix).rstrip("]").lower().replace("-", "_")
+    return ""
 
 
 def _label_matcher(matcher: LabelMatcher, path: FieldPath) -> Iterator[Problem]:
