@@ -4,17 +4,24 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import pytest
 from fairlead._pb.envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
 from fairlead._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
+from fairlead.http2 import frames
+from fairlead.http2.frames import ErrorCode, Setting
 from fairlead.intent import SLOTS_TAG, Quota, RuntimeConfiguration, SchedulingPolicy, policy_name
-from fairlead.runtime.scheduling.buckets import Bucket
+from fairlead.runtime.outcomes import Outcomes
+from fairlead.runtime.scheduling.buckets import Bucket, MemoryBuckets
 from fairlead.runtime.scheduling.labels import labels_of
 from fairlead.runtime.scheduling.redis_buckets import TAKE
+from fairlead.runtime.scheduling.service import SchedulingService
 from redis.asyncio import Redis
+from support.http2 import Client as HttpClient
+from support.http2 import data, message
 from support.runtime import Client, RedisServer, RuntimeProcess
 from support.scheduling import SECOND, concurrency, policy, queueing, quota, workload
 from support.stack import until
@@ -126,6 +133,67 @@ def test_of_two_headers_with_one_label_the_one_with_hyphens_counts() -> None:
         described = AttributeContext.HttpRequest()
         described.headers.update({f"x-user-{name}": "guest", f"x_user-{name}": "admin", f"x-user_{name}": "admin"})
         assert labels_of(described)[f"http.request.header.x_user_{name}"] == "guest"
+
+
+# --- Clients that go --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def proxy() -> AsyncIterator[tuple[SchedulingService, HttpClient]]:
+    """A scheduler with one place, which requests wait for, and a connection to it."""
+    service = SchedulingService(MemoryBuckets(asyncio.get_running_loop()).of, Outcomes())
+    service.configure((PLACE,))
+    async with HttpClient({"/test/Check": service.check}) as client:
+        await client.greet()
+        yield service, client
+
+
+PLACE = policy(concurrency=concurrency(1), queueing=queueing())
+
+
+async def ask(client: HttpClient, stream: int) -> CheckResponse | None:
+    """Ask whether a request may pass; None while it waits."""
+    await client.send(
+        client.headers(stream, path="/test/Check"), data(stream, message(request(PLACE).SerializeToString()), end=True)
+    )
+    return told(client, stream)
+
+
+def told(client: HttpClient, stream: int) -> CheckResponse | None:
+    messages = client.of(stream).messages
+    return CheckResponse.FromString(messages[0]) if messages else None
+
+
+async def test_who_goes_before_the_answer_has_come_holds_no_place(proxy: tuple[SchedulingService, HttpClient]) -> None:
+    """The answer is on its way when the proxy ends the call."""
+    _, client = proxy
+    for stream in (1, 3, 5):
+        found = await ask(client, stream)
+        assert found is not None
+        assert slots(found)
+        await client.send(frames.reset(stream, ErrorCode.CANCEL))
+
+
+async def test_who_goes_in_the_moment_of_a_verdict_holds_no_place(proxy: tuple[SchedulingService, HttpClient]) -> None:
+    service, client = proxy
+    held = await ask(client, 1)
+    assert held is not None
+    assert [await ask(client, stream) for stream in (3, 5)] == [None, None]
+    service.ended(slots(held))  # the next has it, and is about to be told
+    client.connection.data_received(frames.reset(3, ErrorCode.CANCEL))
+    await client.settle()
+    assert told(client, 3) is None
+    assert slots(told(client, 5) or CheckResponse())
+
+
+async def test_who_goes_while_the_answer_cannot_be_sent_holds_no_place(
+    proxy: tuple[SchedulingService, HttpClient],
+) -> None:
+    _, client = proxy
+    await client.send(frames.settings({Setting.INITIAL_WINDOW_SIZE: 0}))
+    assert await ask(client, 1) is None
+    await client.send(frames.reset(1, ErrorCode.CANCEL), frames.settings({Setting.INITIAL_WINDOW_SIZE: 1 << 16}))
+    assert slots(await ask(client, 3) or CheckResponse())
 
 
 # --- Redis ------------------------------------------------------------------------------------------------------------

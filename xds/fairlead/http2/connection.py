@@ -10,7 +10,8 @@ import asyncio
 import random
 import ssl
 import struct
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from fairlead.http2 import frames
@@ -33,6 +34,8 @@ _TURN = 4_000
 """Frames that are read before others have their turn: uvloop reads a client that is fast enough 32 times in a row."""
 _BLOCK_WORK, _CALLS_WORK = 20, 0.1
 """As how many frames a header block counts, which may be a new call, and each call whose window is set anew."""
+_ANSWERED = 2_000
+"""The last answers, of which is known what to do when it turns out that the client has not waited for them."""
 _BUFFERED = 256 << 10
 """Bytes that wait to be sent, after which nothing more is written or read."""
 
@@ -86,6 +89,8 @@ class Http2Connection(asyncio.Protocol):
         self._uncredited = 0
         self._block: tuple[int, int, bytearray] | None = None
         """Stream, flags and beginning of a header block that goes on."""
+        self._answered: OrderedDict[int, Callable[[], None]] = OrderedDict()
+        """Streams of answered calls, and what to do when the client ends them all the same."""
         self.turns = asyncio.Lock()
         """Held by the call whose turn it is to write what cannot be written at once; others that have such wait."""
         self._room: asyncio.Future[None] | None = None
@@ -269,6 +274,8 @@ class Http2Connection(asyncio.Protocol):
         if call is not None:
             self._strain()
             self._forget(call)
+        elif (unwanted := self._answered.pop(stream, None)) is not None:
+            unwanted()
 
     def _forget(self, call: Call) -> None:
         call.lost()
@@ -357,6 +364,12 @@ class Http2Connection(asyncio.Protocol):
             self.idle_since = self._server.now()
             if self.leaving:
                 self.close()
+
+    def answered(self, stream: int, unwanted: Callable[[], None]) -> None:
+        """A call has been answered; do this when the client ends it, which says that it has not seen the answer."""
+        self._answered[stream] = unwanted
+        if len(self._answered) > _ANSWERED:
+            self._answered.popitem(last=False)
 
     # --- Turns to write ---
 

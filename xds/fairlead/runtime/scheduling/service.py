@@ -7,6 +7,7 @@ import asyncio
 import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -70,12 +71,13 @@ class SchedulingService:
             return
         try:
             verdict = decision.verdict or await decision.told()
+            await call.answer(_response(verdict))
         except asyncio.CancelledError:
             way.leave()
+            way.give_back()  # a verdict may have been there
             raise
-        if call.closed:
-            way.give_back()
-        await call.answer(_response(verdict))
+        if isinstance(verdict, Passed) and verdict.slots:
+            call.connection.answered(call.stream, partial(self.ended, _names(verdict.slots)))
 
     def _decide(self, request: CheckRequest, then: Callable[[Verdict], None]) -> Way:
         attributes = request.attributes
@@ -117,12 +119,16 @@ def _selected(extensions: Mapping[str, str]) -> list[Selected]:
     ]
 
 
+def _names(slots: Iterable[str]) -> str:
+    return ",".join(slots)
+
+
 def _response(verdict: Verdict) -> bytes:
     match verdict:
         case Passed(slots) if slots:
             response = CheckResponse()
             response.ok_response.SetInParent()
-            response.dynamic_metadata.fields[_SLOTS].string_value = ",".join(slots)
+            response.dynamic_metadata.fields[_SLOTS].string_value = _names(slots)
             return response.SerializeToString()
         case Passed():
             return _PASS
