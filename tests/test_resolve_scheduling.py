@@ -26,6 +26,7 @@ from fairlead.intent import (
 from fairlead.resolve.governance import scheduling
 from fairlead.resolve.scope import Proxy, Role
 from fairlead.resolve.selection import selection
+from fairlead.resolve.sidecar.listeners import Direction
 from fairlead.runtime.messages import Orders, encoded
 from fairlead.runtime.scheduling.labels import compiled
 from fairlead.snapshot import types
@@ -94,7 +95,7 @@ def inbound(made: World, proxy: Proxy) -> dict[str, list[tuple[str, tuple[int, .
         for chain in () if outcome.value is None else outcome.value.filter_chains:
             if isinstance(chain.connections, HttpConnections) and chain.connections.inline is not None:
                 asked = [asked_for(route.policies) for route in chain.connections.inline.routes]
-                assert chain.connections.governance.scheduling is any(asked), key
+                assert (chain.connections.governance.scheduling is not None) is any(map(bool, asked)), key
                 found[chain.connections.route_table] = asked[0]
     return found
 
@@ -147,6 +148,32 @@ def test_callers_hold_requests_by_where_their_routes_lead() -> None:
     assert outbound(made, CART) == {f"{HOST} default": [("rate", (0,))]}
     put(made, rate_limit("{control_point: egress}"))
     assert outbound(made, EDGE).keys() == {"httpbin.example.com both", "httpbin.example.com cart"}
+
+
+COOKIE = "request_parameters: {tokens_label_key: http.request.header.cookie},"
+
+
+@pytest.mark.parametrize(
+    ("more", "withheld"),
+    [("", ["authorization", "cookie", "proxy-authorization"]), (COOKIE, ["authorization", "proxy-authorization"])],
+)
+def test_secrets_are_told_only_where_a_policy_asks_for_them(more: str, withheld: list[str]) -> None:
+    made = world(OBJECTS, rate_limit("{}", more=more))
+
+    def withheld_now() -> list[str]:
+        key = (Direction.INBOUND, "0.0.0.0_8000")
+        outcome = translation.sidecar_outcomes(made, selection(made, CART)).get(key)
+        assert outcome is not None
+        assert outcome.value is not None
+        connections = outcome.value.filter_chains[0].connections
+        assert isinstance(connections, HttpConnections)
+        assert connections.governance.scheduling is not None
+        return list(connections.governance.scheduling.withheld)
+
+    assert withheld_now() == withheld
+    matcher = "{expression: {not: {label_exists: http.request.header.proxy_authorization}}}"
+    put(made, rate_limit(f"{{service: other.test, label_matcher: {matcher}}}", name="another"))
+    assert withheld_now() == withheld[:-1]
 
 
 def test_several_policies_are_told_in_one_order() -> None:

@@ -6,6 +6,7 @@ times those of the documentation, and times as much shorter; the literal ones ar
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
@@ -85,8 +86,8 @@ OBJECTS = (
     gateway(http_server()),
     virtual_service("called", "called.test", "http: [{route: [{destination: {host: called}}]}]"),
     *map(service, PORTS),
-    quota("short", 10, 25, timeout="0.4s"),
-    quota("long", 10, 25, timeout="3s"),
+    quota("short", 10, 25, timeout="1s"),
+    quota("long", 10, 25, timeout="5s"),
     quota("alone", 10, 25),
     quota("offered", 10, 20, default="queue_timeout: 0s"),
     quota("late", 1, 1, default="queue_timeout: 1.5s"),
@@ -141,18 +142,24 @@ class Mesh:
         return Counter(answer.status_code for answer in answers)
 
     async def saturate(self, name: str, clients: dict[str, int], seconds: float) -> dict[str, int]:
-        """How many requests of each user pass in that time, when clients send the next as soon as they are answered."""
+        """How many requests of each user pass in that time, when clients send the next as soon as they are answered.
+
+        It begins when those have passed that find the bucket full: they pass in the order in which they come.
+        """
         counts: Counter[str] = Counter()
-        begin = time.monotonic() + 0.4  # by then the burst is over, and all clients are there
-        end = begin + seconds
+        burst, begin = 15, math.inf
 
         async def client(http: httpx.AsyncClient, user: str, number: int) -> None:
+            nonlocal burst, begin
             url = f"http://{self.addresses[number // 2 % 2]}:{PORTS[name]}/"
             headers = {"user_type" if number % 2 else "User-Type": user}
-            while time.monotonic() < end:
+            while time.monotonic() < begin + seconds:
                 answer = await http.get(url, headers=headers)
                 assert answer.status_code in {200, 503}
-                counts[user] += answer.status_code == 200 and begin <= time.monotonic() < end
+                now = time.monotonic()
+                counts[user] += answer.status_code == 200 and begin <= now < begin + seconds
+                burst -= answer.status_code == 200
+                begin = now if not burst else begin
 
         limits = httpx.Limits(max_connections=None)
         async with httpx.AsyncClient(limits=limits, timeout=30, trust_env=False) as http:
@@ -200,7 +207,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
 
 async def test_shares_are_as_the_priorities_whatever_the_timeouts(mesh: Mesh) -> None:
     """Two services at once, for 4 s: one with short timeouts, one with long ones."""
-    both = {"guest": 15, "subscriber": 15}
+    both = {"guest": 40, "subscriber": 40}
     for found in await asyncio.gather(mesh.saturate("short", both, 4), mesh.saturate("long", both, 4)):
         assert 80 <= sum(found.values()) <= 105, "never more, and nearly as much where this machine has other work"
         assert found["subscriber"] / found["guest"] == pytest.approx(4, rel=0.1)

@@ -35,6 +35,7 @@ from fairlead.intent.governance import (
     RoutePolicy,
     RouteScheduling,
     RuleName,
+    SchedulingFilter,
     TokenBucket,
 )
 from fairlead.intent.listening import (
@@ -90,6 +91,8 @@ from fairlead.intent.scheduling import (
     Quota,
     SchedulingPolicy,
     Workload,
+    header_label,
+    labels_asked_for,
     policy_name,
 )
 from fairlead.intent.tls import TlsParameters, TlsVersion, Validation
@@ -193,6 +196,7 @@ __all__ = [
     "RouteTable",
     "RuleName",
     "RuntimeConfiguration",
+    "SchedulingFilter",
     "SchedulingPolicy",
     "StringMatch",
     "StringMatchKind",
@@ -210,6 +214,8 @@ __all__ = [
     "VirtualHost",
     "WeightedBackend",
     "Workload",
+    "header_label",
+    "labels_asked_for",
     "policy_name",
     "ways",
 ]

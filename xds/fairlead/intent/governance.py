@@ -187,6 +187,13 @@ class RouteScheduling:
     """The policy's selectors that are about the route."""
 
 
+class SchedulingFilter(NamedTuple):
+    """What is the same for all routes that ask our own services whether, and when, a request passes."""
+
+    withheld: tuple[str, ...]
+    """Headers that the services are not told: they are secrets, and no policy asks for them."""
+
+
 # --- All of them ------------------------------------------------------------------------------------------------------
 
 RoutePolicy = RouteLimit | GlobalLimit | RouteBreaker | RouteScheduling
@@ -204,13 +211,13 @@ class Governance:
     """Those that count requests of routes."""
     breakers: bool = False
     """Whether routes may have some."""
-    scheduling: bool = False
-    """Routes may ask our own services whether, and when, a request passes."""
+    scheduling: SchedulingFilter | None = None
+    """There where routes may ask our own services whether, and when, a request passes."""
     origin: Origin = ()
 
     @property
     def backends(self) -> tuple[Backend, ...]:
         """Who is asked about requests, or told of them."""
         asked = [service.backend for service in self.rate_limit_services]
-        told = self.limits or self.breakers or self.scheduling
+        told = self.limits or self.breakers or self.scheduling is not None
         return tuple(dict.fromkeys((*asked, RUNTIME) if told else asked))

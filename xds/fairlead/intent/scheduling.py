@@ -114,3 +114,23 @@ class SchedulingPolicy:
 def policy_name(key: ObjectKey) -> str:
     """What routes and services call a policy by."""
     return f"{key.kind}/{key.namespace}/{key.name}"
+
+
+def header_label(name: str) -> str:
+    """The label of a header, by the header's name."""
+    return "http.request.header." + name.lower().replace("-", "_")
+
+
+def labels_asked_for(policy: SchedulingPolicy) -> frozenset[str]:
+    """The labels that decide about a policy's requests."""
+    queueing = policy.queueing
+    found = {policy.by_label, policy.tokens_label}
+    conditions = list(policy.selectors)
+    if queueing is not None:
+        found |= {queueing.fairness_label, queueing.priority_label, queueing.workload_label}
+        conditions += [workload.condition for workload in queueing.workloads]
+    while conditions:
+        condition = conditions.pop()
+        found.add(condition.label)
+        conditions += condition.of
+    return frozenset(found) - {""}

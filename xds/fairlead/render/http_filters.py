@@ -18,7 +18,7 @@ from fairlead.render.encoding import packed
 from fairlead.render.global_limits import global_limit_filter
 from fairlead.render.limits import limit_filter
 from fairlead.render.names import CORS_FILTER, FAULT_FILTER
-from fairlead.render.scheduling import SCHEDULING
+from fairlead.render.scheduling import scheduling_filter
 
 
 def _filter(name: str, configuration: Message) -> HttpFilter:
@@ -47,8 +47,8 @@ def http_filters(connections: HttpConnections) -> tuple[HttpFilter, ...]:
     # Behind CORS: preflights are answered before they count. What the proxy itself rejects counts for no service.
     governance = connections.governance
     found = (*found, *map(limit_filter, governance.limits), *map(global_limit_filter, governance.rate_limit_services))
-    if governance.scheduling:
-        found = (*found, SCHEDULING)
+    if governance.scheduling is not None:
+        found = (*found, scheduling_filter(governance.scheduling))
     if governance.breakers:
         # Behind what rejects requests or lets them wait, and what makes faults: none of it says anything of a service.
         found = (*found, BREAKER)

@@ -169,7 +169,7 @@ def _http_connection_manager(connections: HttpConnections) -> HttpConnectionMana
         message.access_log.append(access_logs.of_all(connections.access_log, HTTP_LOG))
     if connections.governance.limits:
         write_bodies(message)
-    if connections.governance.scheduling:
+    if connections.governance.scheduling is not None:
         message.access_log.append(log_of_ends())
     if connections.forward_proxy:
         message.upgrade_configs.add(upgrade_type="CONNECT")

@@ -15,7 +15,7 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
 from fairlead._pb.envoy.type.metadata.v3 import metadata_pb2
 from fairlead._pb.envoy.type.tracing.v3 import custom_tag_pb2
 from fairlead._pb.google.protobuf import any_pb2, wrappers_pb2
-from fairlead.intent import PATIENCE, RUNTIME, SLOTS_TAG, RouteScheduling, policy_name
+from fairlead.intent import PATIENCE, RUNTIME, SLOTS_TAG, RouteScheduling, SchedulingFilter, policy_name
 from fairlead.render.encoding import duration, packed
 from fairlead.render.names import SCHEDULING_FILTER, cluster_name
 
@@ -32,19 +32,17 @@ def _service() -> grpc_service_pb2.GrpcService:
     )
 
 
-SCHEDULING = HttpFilter(
-    name=SCHEDULING_FILTER,
-    disabled=True,
-    typed_config=packed(
-        ext_authz_pb2.ExtAuthz(
-            transport_api_version=_V3,
-            grpc_service=_service(),
-            # Without an answer requests pass, and are counted as `ext_authz.error`.
-            failure_mode_allow=True,
-        )
-    ),
-)
-"""The filter, which routes have to enable."""
+def scheduling_filter(found: SchedulingFilter) -> HttpFilter:
+    """The filter, which routes have to enable."""
+    message = ext_authz_pb2.ExtAuthz(
+        transport_api_version=_V3,
+        grpc_service=_service(),
+        # Without an answer requests pass, and are counted as `ext_authz.error`.
+        failure_mode_allow=True,
+    )
+    for name in found.withheld:
+        message.disallowed_headers.patterns.add(exact=name)
+    return HttpFilter(name=SCHEDULING_FILTER, disabled=True, typed_config=packed(message))
 
 
 def asking_for(policies: Iterable[RouteScheduling]) -> any_pb2.Any:

@@ -18,8 +18,11 @@ from fairlead.intent import (
     Route,
     RouteScheduling,
     RuleName,
+    SchedulingFilter,
     SchedulingPolicy,
     Workload,
+    header_label,
+    labels_asked_for,
 )
 from fairlead.models.asm.governing import Traffic
 from fairlead.models.asm.scheduling import (
@@ -49,6 +52,8 @@ from fairlead.validation.asm.scheduling import ANY_SERVICE, RESERVED, status_cod
 from fairlead.world import ObjectName, World
 
 _TOO_MANY_REQUESTS, _UNAVAILABLE = 429, 503
+_SECRETS = ("authorization", "cookie", "proxy-authorization")
+"""Headers by which others could act for a client. They are told only where a policy asks for their labels."""
 
 
 # --- What is written --------------------------------------------------------------------------------------------------
@@ -253,12 +258,24 @@ def has_outbound(world: World) -> bool:
     return ControlPoint.EGRESS in _points(world)
 
 
-def concerns(world: World, traffic: Traffic, hosts: frozenset[str]) -> bool:
-    """Whether routes of connections may ask for policies; `hosts` are those of the services that inbound ones are for.
+@derived_index(_policies)
+def _labels(_world: World, _kind: type[SchedulingObject], _name: ObjectName, policy: SchedulingPolicy) -> Iterable[str]:
+    """Label -> the policies that ask for it."""
+    return labels_asked_for(policy)
+
+
+@derived
+def _filter(world: World) -> SchedulingFilter:
+    known = frozenset[str]().union(*(_labels(world, kind).keys() for kind in KINDS))
+    return SchedulingFilter(tuple(name for name in _SECRETS if header_label(name) not in known))
+
+
+def concerns(world: World, traffic: Traffic, hosts: frozenset[str]) -> SchedulingFilter | None:
+    """What connections need whose routes may ask for policies; `hosts` are those of services that inbound ones are for.
 
     All that leaves proxies may lead to a service with a policy, now or with the next route: what connections know does
     not depend on that, since its change drains them.
     """
     if traffic is not Traffic.SIDECAR_INBOUND:
-        return has_outbound(world)
-    return bool(_of_services(world, ControlPoint.INGRESS, hosts | {ANY_SERVICE}))
+        return _filter(world) if ControlPoint.EGRESS in _points(world) else None
+    return _filter(world) if _of_services(world, ControlPoint.INGRESS, hosts | {ANY_SERVICE}) else None

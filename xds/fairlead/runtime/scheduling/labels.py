@@ -14,12 +14,11 @@ from urllib.parse import unquote
 import re2
 
 from fairlead._pb.envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
-from fairlead.intent import LabelCondition, LabelConditionKind
+from fairlead.intent import LabelCondition, LabelConditionKind, header_label
 
 Labels = Mapping[str, str]
 Holds = Callable[[Labels], bool]
 
-_HEADER = "http.request.header."
 _FLAVORS = {"HTTP/1.0": "1.0", "HTTP/1.1": "1.1", "HTTP/2": "2.0", "HTTP/3": "3.0"}
 
 
@@ -39,7 +38,7 @@ def labels_of(request: AttributeContext.HttpRequest) -> dict[str, str]:
     # Of headers with the same label the one with hyphens counts: what a gateway sets is not undone by who adds one.
     for name, value in sorted(headers.items(), key=_has_underscore, reverse=True):
         if not name.startswith(":"):
-            found[_HEADER + name.lower().replace("-", "_")] = value
+            found[header_label(name)] = value
     if baggage := headers.get("baggage"):
         found.update(_members(baggage))
     return found
