@@ -26,7 +26,10 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 
 APP = {"app": "httpbin"}
 GATEWAY = 8080
-NAMES = ("short", "long", "alone", "offered", "late", "rate", "places", "queue", "called", "killed", "edited")
+LITERAL = (Path(__file__).parents[1] / "asm" / "quota-scheduling.yaml").read_text()
+"""As ASM's documentation prints it: the selectors are within the scheduler."""
+PRINTED = "httpbin-00001-private"
+NAMES = ("short", "long", "alone", "offered", "late", "rate", "places", "queue", "called", "killed", "edited", PRINTED)
 PORTS = {name: free_port() for name in NAMES}
 """Of the services, and on 127.0.0.1 of their applications."""
 USERS = """
@@ -86,6 +89,7 @@ OBJECTS = (
     gateway(http_server()),
     virtual_service("called", "called.test", "http: [{route: [{destination: {host: called}}]}]"),
     *map(service, PORTS),
+    LITERAL,
     quota("short", 10, 25, timeout="1s"),
     quota("long", 10, 25, timeout="5s"),
     quota("alone", 10, 25),
@@ -254,6 +258,16 @@ async def test_what_is_above_the_quota_waits_and_is_rejected_at_the_deadline(mes
     assert all(took < 2.5 for _, took in answers)
     await until(lambda: "/late 503 UAEX ext_authz_denied" in mesh.log.read_text(), "the access log tells of it")
     await until(lambda: _is(mesh.counted("late"), {"allowed": 1, "queued": 1, "rejected": 2}), "the metrics tell it")
+
+
+async def test_the_printed_manifest(mesh: Mesh) -> None:
+    """Ten at once, then ten a second, for both sidecars together; nobody is rejected."""
+    begin = time.monotonic()
+    assert await mesh.statuses(PRINTED, 23, user="guest") == {200: 23}
+    assert time.monotonic() - begin >= 1.25
+    begin = time.monotonic()
+    assert await mesh.statuses("places", 3) == {200: 3}
+    assert time.monotonic() - begin < 1, "other services are left alone"
 
 
 async def test_both_sidecars_share_one_bucket_and_say_when_to_come_back(mesh: Mesh) -> None:
