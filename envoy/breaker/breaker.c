@@ -2,8 +2,10 @@
 // too many of them have ended badly. It is part of the proxy's configuration, so that it works without Fairlead.
 //
 // A request is counted when the response begins, and not at its end: otherwise clients that read slowly, or streams
-// that are meant to last, would look like a slow service. One without a response is counted when the client gives up.
+// that are meant to last, would look like a slow service. One without a response is counted when the client gives up,
+// if the service has had all of it: else anybody could make it look slow, with a body that does not come.
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "circuit.h"
@@ -18,10 +20,11 @@ typedef struct waiting {
     uint32_t context;           // the host's number of the request
     struct waiting *next;
     int64_t began;
+    bool is_whole;              // the client has sent all of it
     policy_t policy;
 } waiting_t;
 
-enum { LISTS = 1024 };
+enum { LISTS = 1024, REQUEST_TIMEOUT = 408 };
 static waiting_t *lists[LISTS];
 
 static waiting_t **place_of(uint32_t context) {
@@ -30,21 +33,25 @@ static waiting_t **place_of(uint32_t context) {
     return place;
 }
 
-static void wait(uint32_t context, const policy_t *policy, int64_t began) {
+static void wait(uint32_t context, const policy_t *policy, int64_t began, bool is_whole) {
     waiting_t *request = malloc(sizeof *request);
     waiting_t **place = place_of(context);
-    *request = (waiting_t){context, *place, began, *policy};
+    *request = (waiting_t){context, *place, began, is_whole, *policy};
     *place = request;
 }
 
-static void end(uint32_t context, int status) {
+static void forget(uint32_t context) {
     waiting_t **place = place_of(context);
     waiting_t *request = *place;
     if (!request) return;
-    if (count(&request->policy, (request_t){request->began, now(), status})) note_opening(&request->policy);
     *place = request->next;
     release_policy(&request->policy);
     free(request);
+}
+
+static void end(waiting_t *request, int status) {
+    if (count(&request->policy, (request_t){request->began, now(), status})) note_opening(&request->policy);
+    forget(request->context);
 }
 
 static int response_status(void) {
@@ -66,7 +73,7 @@ EXPORT int proxy_on_request_headers(uint32_t context, uint32_t headers, uint32_t
     if (!read_policy(&policy)) return CONTINUE;
     int64_t began = now();
     if (!is_open(&policy, began)) {
-        wait(context, &policy, began);
+        wait(context, &policy, began, is_whole);
         return CONTINUE;
     }
     note_rejection(&policy);
@@ -76,16 +83,42 @@ EXPORT int proxy_on_request_headers(uint32_t context, uint32_t headers, uint32_t
 }
 
 // A client that takes its time to send a body does not make the service slow: its time begins with the last part.
-EXPORT int proxy_on_request_body(uint32_t context, uint32_t size, uint32_t is_whole) {
+static void note_part(uint32_t context, bool is_last) {
     waiting_t *request = *place_of(context);
-    if (request) request->began = now();
+    if (!request) return;
+    request->began = now();
+    request->is_whole = is_last;
+}
+
+EXPORT int proxy_on_request_body(uint32_t context, uint32_t size, uint32_t is_whole) {
+    note_part(context, is_whole);
+    return CONTINUE;
+}
+
+EXPORT int proxy_on_request_trailers(uint32_t context, uint32_t trailers) {
+    note_part(context, true);
     return CONTINUE;
 }
 
 EXPORT int proxy_on_response_headers(uint32_t context, uint32_t headers, uint32_t is_whole) {
-        waiting_t *request = *place_of(context);
-    if (request) end(context, watches_errors(&request->policy) ? response_status() : 0);
+    waiting_t *request = *place_of(context);
+    if (!request) return CONTINUE;
+    int status = watches_errors(&request->policy) || !request->is_whole ? response_status() : 0;
+    // The proxy waits no longer for the rest of the request.
+    if (!request->is_whole && status == REQUEST_TIMEOUT) {
+        forget(context);
+    } else {
+        end(request, status);
+    }
     return CONTINUE;
 }
 
-EXPORT void proxy_on_delete(uint32_t context) { end(context, 0); }
+EXPORT void proxy_on_delete(uint32_t context) {
+    waiting_t *request = *place_of(context);
+    if (!request) return;
+    if (request->is_whole) {
+        end(request, 0);
+    } else {
+        forget(context);
+    }
+}

@@ -124,6 +124,8 @@ OBJECTS = together(
     breaker("many", of("many.test", "error_percent: {value: 1}, min_request_amount: 1000, break_duration: 60s")),
     virtual_service("given-up"),
     breaker("given-up", of("given-up.test", LONG_OPEN)),
+    virtual_service("half"),
+    breaker("half", of("half.test", LONG_OPEN)),
     virtual_service("uploads"),
     breaker("uploads", of("uploads.test", LONG_OPEN)),
     virtual_service(
@@ -268,6 +270,27 @@ async def test_a_slow_client_does_not_make_a_service_slow(breakers: Breakers) ->
 
     assert await asyncio.gather(*(upload() for _ in range(6))) == [200] * 6
     assert await breakers.statuses("uploads.test", QUICK, 1) == [200]
+
+
+async def test_clients_that_do_not_send_their_bodies_do_not_make_a_service_slow(breakers: Breakers) -> None:
+    async def begin_upload() -> None:
+        """To a service that answers when it has all of it."""
+        _, writer = await asyncio.open_connection(breakers.addresses["gateway"], HTTP)
+        writer.write(b"POST /delay/5 HTTP/1.1\r\nhost: half.test\r\ncontent-length: 2\r\n\r\na")
+        await asyncio.sleep(0.5)  # longer than what is slow
+        writer.close()
+
+    async def resets() -> int:
+        return sum((await breakers.envoys["gateway"].stats("http.outbound.*downstream_rq_rx_reset")).values())
+
+    before = await resets()
+    await asyncio.gather(*(begin_upload() for _ in range(6)))
+
+    async def all_are_gone() -> bool:
+        return await resets() == before + 6
+
+    await until(all_are_gone, "Envoy notices that the clients have gone")
+    assert await breakers.statuses("half.test", QUICK, 1) == [200]
 
 
 async def test_a_share_of_errors_opens_it_after_enough_requests(breakers: Breakers) -> None:
