@@ -184,6 +184,7 @@ bool count(const policy_t *policy, request_t request) {
     bool is_bad = found.slow || found.errors;
     if (!is_bad && !policy->average_time && !watches_errors(policy)) return false;
     worker_t *worker = worker_of(policy);
+    if (request.ended - worker->told >= policy->window) worker->untold = (bucket_t){0};   // as the window forgets
     if (!worker->untold.requests) worker->untold.began = found.began;
     add(&worker->untold, &found);
     bool is_due = worker->untold.requests >= worker->batch || request.ended - worker->told >= step(policy);
