@@ -62,7 +62,7 @@ class Times:
 
 
 LITERAL = Times(20, 5, 180, 1)
-SCALED = Times(0.6, 0.5, 2, 0.3)
+SCALED = Times(0.6, 0.8, 2, 0.3)
 
 
 # --- Objects ----------------------------------------------------------------------------------------------------------
@@ -218,21 +218,13 @@ class Outliers:
 
 
 def turns(seen: list[Seen], backend: str, apart: float) -> list[list[Seen]]:
-    """The answers of a backend, parted where it has given none for that long, while others were given.
-
-    A few others alone part nothing: a worker may learn later than the other that an endpoint is used again.
-    """
+    """The answers of a backend, parted where it has given none for that long."""
     found: list[list[Seen]] = []
-    others = 0
-    for answer in seen:
-        if answer.backend != backend:
-            others += 1
-            continue
-        if found and (others < 4 or answer.asked - found[-1][-1].asked <= apart):
+    for answer in (answer for answer in seen if answer.backend == backend):
+        if found and answer.asked - found[-1][-1].asked <= apart:
             found[-1].append(answer)
         else:
             found.append([answer])
-        others = 0
     return found
 
 
@@ -271,8 +263,8 @@ async def who_is_left_alone_comes_back_with_a_sweep(outliers: Outliers) -> None:
     """However short the time of the ejection, which itself waits for no sweep."""
     interval = outliers.times.interval
     outliers.fail("sweeps", "a")
-    seen = await outliers.stream("sweeps", lambda seen: len(turns(seen, "a", interval / 3)) == 4)
-    _, second, third, fourth = turns(seen, "a", interval / 3)
+    seen = await outliers.stream("sweeps", lambda seen: len(turns(seen, "a", 0.5 * interval)) == 4)
+    _, second, third, fourth = turns(seen, "a", 0.5 * interval)
     for earlier, later in ((second, third), (third, fourth)):
         assert interval / 2 <= later[0].asked - earlier[0].asked <= interval + 1
         assert 3 <= len(earlier) <= 4
