@@ -73,6 +73,7 @@ async def test_a_process_that_is_dead_or_stuck_is_replaced(
                 assert await client.passes(A), "it begins to count anew"
                 assert not await client.passes(A)
         assert runtime.supervisor.starts == 2
+        await until(lambda: not runtime.supervisor.trouble, "all is well again")
         ended = [event for event in logged if "are started again" in event["event"]]
         assert [event["reason"] for event in ended] == [f"it ended with {-signal.SIGKILL}"]
 
@@ -84,6 +85,7 @@ async def test_a_port_that_is_taken_is_told_and_tried_again() -> None:
         with structlog.testing.capture_logs() as logged:
             async with second:
                 await until(lambda: len(logged) > 1, "it is told more than once")
+                assert "in use" in second.supervisor.trouble
         assert second.supervisor.starts == 0
         assert {event["log_level"] for event in logged} == {"error"}
         assert "in use" in logged[0]["reason"]

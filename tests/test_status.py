@@ -272,6 +272,7 @@ def test_the_schema() -> None:
             }
         ],
         "rate_limits": {"ASMGlobalRateLimiter default/shop": "str"},
+        "runtime_trouble": "str",
     }
 
 
@@ -382,6 +383,15 @@ async def test_text_without_proxies_and_before_all_is_read() -> None:
     async with answering(reading, dataclasses.replace(reading, synced=True)) as address:
         assert (await printed(address)).stdout == "objects are being read\nno proxy is connected\n"
         assert (await printed(address)).stdout == "fairlead 1: no objects\nno proxy is connected\n"
+
+
+async def test_text_tells_of_runtime_services_that_do_not_run() -> None:
+    reason = "--runtime-address 127.0.0.1:18002 cannot be listened on: Address already in use"
+    async with answering(ServerStatus("1", True, True, {}, (), (), runtime_trouble=reason)) as address:
+        assert (
+            f"the runtime services do not run, so that requests are not limited by them: {reason}\n"
+            in (await printed(address)).stdout
+        )
 
 
 async def test_json() -> None:

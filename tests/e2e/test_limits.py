@@ -72,6 +72,8 @@ OBJECTS = together(
     limiter("exact", f"{of('exact.test')}, {limit(60)}"),
     virtual_service("minute"),
     limiter("minute", f"{of('minute.test')}, {limit(2, seconds=60)}"),
+    virtual_service("refilled"),
+    limiter("refilled", f"{of('refilled.test')}, {limit(2, seconds=60)}"),
     virtual_service("busy"),
     limiter("busy", f"{of('busy.test')}, {limit(200, seconds=4)}"),
     virtual_service("instances"),
@@ -130,6 +132,17 @@ OBJECTS = together(
 )
 
 
+LOG = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    accessLogFile: %s
+    accessLogFormat: "%%REQ(:AUTHORITY)%% %%RESPONSE_CODE%% %%RESPONSE_FLAGS%% %%RESPONSE_CODE_DETAILS%%\\n"
+"""
+
+
 class Limits:
     """A control plane, two gateways that are limited, and one with other labels that is not."""
 
@@ -161,6 +174,7 @@ class Limits:
 async def limits(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Limits]:
     async with Stack(tmp_path_factory.mktemp("limits")) as stack:
         stack.write("objects.yaml", OBJECTS)
+        stack.write("log.yaml", LOG % (stack.tmp_path / "access.log"))
         await stack.serve()
         await stack.backend("shop", BACKEND)
         addresses = {"first": stack.address, "second": loopback(), "other": loopback()}
@@ -261,6 +275,20 @@ async def test_the_third_request_within_a_minute_is_above_a_quota_of_two(limits:
     assert [await limits.statuses("minute.test", 1) for _ in range(3)] == [[200], [200], [429]]
 
 
+@pytest.mark.long
+@pytest.mark.timeout(120)
+async def test_within_the_minute_tokens_come_back_one_by_one(limits: Limits) -> None:
+    begin = time.monotonic()
+    assert await limits.passed("refilled.test", 10) == 2
+
+    async def passes() -> bool:
+        return await limits.passed("refilled.test", 1) == 1
+
+    for _ in range(2):
+        await until(passes, "a token comes back", within=32)
+    assert 59 <= time.monotonic() - begin <= 61
+
+
 async def test_a_named_route_has_a_bucket_of_its_own(limits: Limits) -> None:
     assert await limits.passed("named.test", 20, "/buy") == 3
     assert await limits.passed("named.test", 20, "/look") == 5, "the limit of the host is for its other routes"
@@ -301,6 +329,8 @@ async def test_without_anything_written_the_answer_is_envoys(limits: Limits) -> 
     assert found[-1].headers["x-local-rate-limit"] == "true"
     after = await limits.envoys["second"].stats("http_local_rate_limiter.*enforced$")
     assert sum(after.values()) == sum(before.values()) + 1
+    log = limits.stack.tmp_path / "access.log"
+    await until(lambda: "target.test 429 RL local_rate_limited\n" in log.read_text(), "the access log tells of it")
 
 
 async def test_each_connection_may_have_a_bucket(limits: Limits) -> None:

@@ -179,6 +179,8 @@ class ServerStatus:
     rate_limits: dict[str, str] = field(default_factory=dict)
     """ASMGlobalRateLimiter that names a service -> what an envoyproxy/ratelimit has to know of it, in YAML: what ASM
     has in the object's `status."config.yaml"`."""
+    runtime_trouble: str = ""
+    """Why the runtime services do not run though some object needs them; empty when all is well."""
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values, with the names of the fields."""

@@ -92,6 +92,10 @@ def _show(found: ServerStatus, ids: list[str], *, everything: bool) -> None:
         return
     objects = ", ".join(f"{number} {kind}" for kind, number in sorted(found.objects.items())) or "no objects"
     _print(f"fairlead {found.version}: {objects}" if found.synced else "objects are being read")
+    if found.runtime_trouble:
+        _print(
+            f"the runtime services do not run, so that requests are not limited by them: {found.runtime_trouble}", "red"
+        )
     _show_fleet(found.proxies)
     if found.last_change is not None:
         _show_change(found.last_change)

@@ -49,6 +49,8 @@ class Supervisor:
         """`listen` opens the port; `happened` is told numbers of requests, by object and outcome."""
         self.starts = 0
         """How often a process has been started."""
+        self.trouble = ""
+        """Why there is no process though one is needed; empty when there is none to complain of."""
         self._listen = listen
         self._redis_url = redis_url
         self._happened = happened
@@ -95,6 +97,7 @@ class Supervisor:
                 return
             if time.monotonic() - started > _LIVED_WELL:
                 pause = _FIRST_PAUSE
+            self.trouble = reason
             log.error("the runtime services have ended, and are started again", reason=reason, seconds=pause)
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -141,6 +144,7 @@ class Supervisor:
     async def _hear(self, reader: asyncio.StreamReader) -> None:
         while (report := await read(reader, Report)) is not None:
             self._silence = 0
+            self.trouble = ""
             self._happened(report.outcomes)
             for event in report.events:
                 log.log(_LEVELS.get(event.level, logging.ERROR), event.event, **event.values)

@@ -28,7 +28,9 @@ def listening_socket(address: Address, option: str, *, reuse_port: bool = False)
 
 
 def _cannot_listen(address: Address, option: str, error: OSError) -> SettingsError:
-    return SettingsError(f"{option} {address} cannot be listened on: {error.strerror}")
+    return SettingsError(
+        f"{option} {address} cannot be listened on: {(error.strerror or str(error)).partition(' (while')[0]}"
+    )
 
 
 def check_free(address: Address, option: str, *, reuse_port: bool) -> None:

@@ -17,8 +17,8 @@ from fairlead.status import ProblemStatus, ProxyStatus, ProxyTypeStatus, ServerS
 _UNSETTLED = (SyncState.NOT_SENT, SyncState.STALE)
 
 
-def server_status(hub: Hub, xds: XdsServer) -> ServerStatus:
-    """The state of the server."""
+def server_status(hub: Hub, xds: XdsServer, runtime_trouble: str = "") -> ServerStatus:
+    """The state of the server; `runtime_trouble` is why the runtime services do not run though they are needed."""
     now = time.monotonic()
     connections = sorted(xds.connections, key=lambda connection: connection.number)
     proxies = tuple(_proxy_status(connection, hub.locate_object, now) for connection in connections)
@@ -33,6 +33,7 @@ def server_status(hub: Hub, xds: XdsServer) -> ServerStatus:
         last_change=hub.convergence.last_change(),
         rules=rule_statuses(hub.world, ((connection.node.id, connection.proxy) for connection in connections)),
         rate_limits=rate_limits(hub.world),
+        runtime_trouble=runtime_trouble,
     )
 
 

@@ -60,7 +60,7 @@ async def _serve(settings: Settings, source: Source) -> None:
         settings.admin_address,
         lambda: hub.ready.is_set() and not stop.is_set(),
         [
-            status_page(lambda: server_status(hub, xds)),
+            status_page(lambda: server_status(hub, xds, runtime.trouble)),
             *pages(hub, xds, Metrics(hub, xds, watchdog, requests, StartCounts(lambda: runtime.starts))),
         ],
         [explaining(hub, xds)],
