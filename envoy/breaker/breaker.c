@@ -4,6 +4,9 @@
 // A request is counted when the response begins, and not at its end: otherwise clients that read slowly, or streams
 // that are meant to last, would look like a slow service. One without a response is counted when the client gives up,
 // if the service has had all of it: else anybody could make it look slow, with a body that does not come.
+//
+// To ask the host what a route says takes most of the time. It is not asked as long as nothing is open, nor about
+// requests that were quick, if quick ones make no difference to any breaker of the proxy.
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,14 +17,15 @@
 #include "metrics.h"
 #include "policy.h"
 
+static int64_t quick;       // requests that take no longer make no difference; 0 if all do
+
 // --- Requests that wait for their response ----------------------------------------------------------------------------
 
 typedef struct waiting {
-    uint32_t context;           // the host's number of the request
+    uint32_t context;       // the host's number of the request
     struct waiting *next;
     int64_t began;
-    bool is_whole;              // the client has sent all of it
-    policy_t policy;
+    bool is_whole;          // the client has sent all of it
 } waiting_t;
 
 enum { LISTS = 1024, REQUEST_TIMEOUT = 408 };
@@ -33,25 +37,22 @@ static waiting_t **place_of(uint32_t context) {
     return place;
 }
 
-static void wait(uint32_t context, const policy_t *policy, int64_t began, bool is_whole) {
+static void wait(uint32_t context, int64_t began, bool is_whole) {
     waiting_t *request = malloc(sizeof *request);
     waiting_t **place = place_of(context);
-    *request = (waiting_t){context, *place, began, is_whole, *policy};
+    *request = (waiting_t){context, *place, began, is_whole};
     *place = request;
 }
 
-static void forget(uint32_t context) {
+// Wait no longer; false when the request did not.
+static bool take(uint32_t context, waiting_t *taken) {
     waiting_t **place = place_of(context);
     waiting_t *request = *place;
-    if (!request) return;
+    if (!request) return false;
+    *taken = *request;
     *place = request->next;
-    release_policy(&request->policy);
     free(request);
-}
-
-static void end(waiting_t *request, int status) {
-    if (count(&request->policy, (request_t){request->began, now(), status})) note_opening(&request->policy);
-    forget(request->context);
+    return true;
 }
 
 static int response_status(void) {
@@ -64,22 +65,48 @@ static int response_status(void) {
     return status;
 }
 
+static void end(uint32_t context, bool is_answered) {
+    policy_t policy;
+    waiting_t waiting;
+    if (!take(context, &waiting)) return;
+    // Nobody waits any longer for the rest of it: neither the client nor the proxy.
+    if (!waiting.is_whole && (!is_answered || response_status() == REQUEST_TIMEOUT)) return;
+    request_t request = {.began = waiting.began, .ended = now()};
+    if (quick && request.ended - request.began <= quick) return;
+    if (!read_policy(&policy)) return;
+    if (is_answered && watches_errors(&policy)) request.status = response_status();
+    if (count(&policy, request)) note_opening(&policy);
+    release_policy(&policy);
+}
+
 // --- What the host calls ----------------------------------------------------------------------------------------------
 
 EXPORT void proxy_abi_version_0_2_1(void) {}
 
+EXPORT int proxy_on_configure(uint32_t context, size_t configuration_size) {
+    char *text = NULL;
+    size_t size = 0;
+    proxy_get_buffer_bytes(CONFIGURATION, 0, configuration_size, &text, &size);
+    char *at = text;
+    quick = read_number(&at, text + size);
+    free(text);
+    return true;
+}
+
 EXPORT int proxy_on_request_headers(uint32_t context, uint32_t headers, uint32_t is_whole) {
     policy_t policy;
-    if (!read_policy(&policy)) return CONTINUE;
     int64_t began = now();
-    if (!is_open(&policy, began)) {
-        wait(context, &policy, began, is_whole);
-        return CONTINUE;
+    if (is_any_open(began) && read_policy(&policy)) {
+        bool rejected = is_open(&policy, began);
+        if (rejected) note_rejection(&policy);
+        release_policy(&policy);
+        if (rejected) {
+            answer();
+            return PAUSE;
+        }
     }
-    note_rejection(&policy);
-    release_policy(&policy);
-    answer();
-    return PAUSE;
+    wait(context, began, is_whole);
+    return CONTINUE;
 }
 
 // A client that takes its time to send a body does not make the service slow: its time begins with the last part.
@@ -101,24 +128,8 @@ EXPORT int proxy_on_request_trailers(uint32_t context, uint32_t trailers) {
 }
 
 EXPORT int proxy_on_response_headers(uint32_t context, uint32_t headers, uint32_t is_whole) {
-    waiting_t *request = *place_of(context);
-    if (!request) return CONTINUE;
-    int status = watches_errors(&request->policy) || !request->is_whole ? response_status() : 0;
-    // The proxy waits no longer for the rest of the request.
-    if (!request->is_whole && status == REQUEST_TIMEOUT) {
-        forget(context);
-    } else {
-        end(request, status);
-    }
+    end(context, true);
     return CONTINUE;
 }
 
-EXPORT void proxy_on_delete(uint32_t context) {
-    waiting_t *request = *place_of(context);
-    if (!request) return;
-    if (request->is_whole) {
-        end(request, 0);
-    } else {
-        forget(context);
-    }
-}
+EXPORT void proxy_on_delete(uint32_t context) { end(context, false); }

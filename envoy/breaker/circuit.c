@@ -6,8 +6,8 @@
 // shares and averages matter, they tell when they have seen a thousandth of what is in the window: else they would
 // spend their time with waiting for each other.
 //
-// Until when it is open is another value, which is empty or not there while it is closed. That is all that most
-// requests look at, and it costs little: for an empty value the host asks this module for no memory.
+// Until when it is open is another value, and so is until when any is: that is all that most requests look at. These
+// are empty, or not there, while nothing is open, and then cost little: the host asks this module for no memory.
 
 #include "circuit.h"
 
@@ -37,21 +37,40 @@ int64_t now(void) {
 
 // --- Until when it is open --------------------------------------------------------------------------------------------
 
-bool is_open(const policy_t *policy, int64_t at) {
-    int64_t *closes = NULL;
-    size_t size = 0;
-    uint32_t cas = 0;
-    proxy_get_shared_data(policy->opening, policy->opening_size, (char **)&closes, &size, &cas);
-    if (size != sizeof *closes) return false;
-    bool open = at < *closes;
-    free(closes);
-    if (!open) proxy_set_shared_data(policy->opening, policy->opening_size, NULL, 0, cas);
-    return open;
+static const char any[] = "any";    // until when some circuit is open
+
+static uint32_t load_time(const char *key, size_t size, int64_t *time) {
+    int64_t *value = NULL;
+    size_t value_size = 0;
+    uint32_t cas = NOT_THERE;
+    proxy_get_shared_data(key, size, (char **)&value, &value_size, &cas);
+    *time = value_size == sizeof *value ? *value : 0;
+    free(value);
+    return cas;
 }
 
+static status_t store_time(const char *key, size_t size, int64_t time, uint32_t cas) {
+    return proxy_set_shared_data(key, size, (const char *)&time, time ? sizeof time : 0, cas);
+}
+
+static bool is_before(const char *key, size_t size, int64_t at) {
+    int64_t time;
+    uint32_t cas = load_time(key, size, &time);
+    if (time && at >= time) store_time(key, size, 0, cas);
+    return at < time;
+}
+
+bool is_any_open(int64_t at) { return is_before(any, sizeof any - 1, at); }
+
+bool is_open(const policy_t *policy, int64_t at) { return is_before(policy->opening, policy->opening_size, at); }
+
 static void open(const policy_t *policy, int64_t closes) {
-    const char *value = (const char *)&closes;
-    proxy_set_shared_data(policy->opening, policy->opening_size, value, sizeof closes, WHATEVER);
+    int64_t last;
+    uint32_t cas;
+    store_time(policy->opening, policy->opening_size, closes, WHATEVER);
+    do {
+        cas = load_time(any, sizeof any - 1, &last);
+    } while (last < closes && store_time(any, sizeof any - 1, closes, cas) == CAS_MISMATCH);
 }
 
 // --- What is counted --------------------------------------------------------------------------------------------------

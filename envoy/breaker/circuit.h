@@ -15,7 +15,8 @@ typedef struct {
 
 int64_t now(void);
 
-// Whether requests that come at this time do not pass.
+// Whether requests that come at this time do not pass: those of some circuit, those of this one.
+bool is_any_open(int64_t at);
 bool is_open(const policy_t *policy, int64_t at);
 
 // Count a request that has passed; true when it has opened the circuit.

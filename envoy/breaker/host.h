@@ -12,6 +12,7 @@ typedef enum { OK = 0, CAS_MISMATCH = 8 } status_t;
 
 enum { CONTINUE = 0, PAUSE = 1 };   // what a callback tells the host to do
 enum { RESPONSE_HEADERS = 2 };      // a map
+enum { CONFIGURATION = 7 };         // a buffer
 enum { COUNTER = 0 };               // a type of metrics
 enum { NO_GRPC_STATUS = -1 };       // the host takes one that fits the HTTP status
 enum { CLOCK_MONOTONIC = 1 };       // steps of the wall clock open and close no circuit
@@ -22,6 +23,7 @@ enum { CLOCK_MONOTONIC = 1 };       // steps of the wall clock open and close no
 // The path's parts are separated by NUL.
 HOST(get_property)(const char *path, size_t path_size, char **value, size_t *value_size);
 
+HOST(get_buffer_bytes)(int buffer, size_t start, size_t most, char **value, size_t *value_size);
 HOST(get_header_map_value)(int map, const char *name, size_t name_size, char **value, size_t *value_size);
 
 // `headers`: their number, the sizes of each name and value, then each name and value with a NUL behind it.

@@ -12,7 +12,7 @@ static const char policy_path[] = METADATA "policy";
 static const char answer_path[] = METADATA "answer";
 static const char details[] = "asm_circuit_open";   // in access logs: why there is this answer
 
-static int64_t read_number(char **from, const char *end) {
+int64_t read_number(char **from, const char *end) {
     int64_t number = 0;
     char *at = *from;
     while (at < end && *at >= '0' && *at <= '9') number = number * 10 + (*at++ - '0');

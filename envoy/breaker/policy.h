@@ -27,6 +27,9 @@ typedef struct {
 bool read_policy(policy_t *policy);
 void release_policy(policy_t *policy);
 
+// A number, and the character behind it.
+int64_t read_number(char **from, const char *end);
+
 bool watches_errors(const policy_t *policy);
 
 // Answer the request as the route says.

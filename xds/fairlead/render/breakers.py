@@ -5,6 +5,7 @@ change of a breaker is one of routes. It is discovered apart from listeners (ECD
 module, nor change when it does.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
@@ -17,8 +18,8 @@ from fairlead._pb.envoy.extensions.filters.network.http_connection_manager.v3.ht
     HttpFilter,
 )
 from fairlead._pb.envoy.extensions.wasm.v3 import wasm_pb2
-from fairlead._pb.google.protobuf import any_pb2
-from fairlead.intent import Breaker, BrokenAnswer, Origin, RouteBreaker
+from fairlead._pb.google.protobuf import any_pb2, wrappers_pb2
+from fairlead.intent import Breaker, BrokenAnswer, Nanoseconds, RouteBreaker
 from fairlead.render.encoding import AGGREGATED, packed, resource
 from fairlead.render.names import BREAKER_FILTER
 from fairlead.snapshot import types
@@ -79,20 +80,33 @@ BREAKER = _breaker()
 """The filter in a connection manager; its configuration is discovered by its name."""
 
 
-def filter_configuration(origin: Origin) -> Resource:
-    """The module, as the resource by which it is discovered."""
-    return resource(types.EXTENSION_CONFIG, BREAKER_FILTER, _configuration(), origin)
+def filter_configuration(found: Iterable[RouteBreaker]) -> Resource:
+    """The module, for a proxy with these breakers, as the resource by which it is discovered."""
+    found = tuple(found)
+    origin = tuple(dict.fromkeys(breaker.name.key for breaker in found))
+    quick = min((_quick(breaker.breaker) for breaker in found), default=0)
+    return resource(types.EXTENSION_CONFIG, BREAKER_FILTER, _configuration(quick), origin)
+
+
+def _quick(breaker: Breaker) -> Nanoseconds:
+    """What takes no longer makes no difference to the breaker."""
+    watches_all = breaker.average_time or breaker.error_percent or breaker.gateway_error_percent
+    return 0 if watches_all else breaker.slow_time
 
 
 @cache
-def _configuration() -> TypedExtensionConfig:
-    module = resources.files("fairlead.render").joinpath(_MODULE).read_bytes()
+def _module() -> bytes:
+    return resources.files("fairlead.render").joinpath(_MODULE).read_bytes()
+
+
+def _configuration(quick: Nanoseconds) -> TypedExtensionConfig:
     plugin = wasm_pb2.PluginConfig(
         name=BREAKER_FILTER,
         root_id=BREAKER_FILTER,
         # All workers see the data of one `vm_id`, through changes of the module and of listeners.
         vm_config=wasm_pb2.VmConfig(vm_id=BREAKER_FILTER, runtime="envoy.wasm.runtime.v8"),
         failure_policy=wasm_pb2.FAIL_OPEN,
+        configuration=packed(wrappers_pb2.StringValue(value=str(quick))),
     )
-    plugin.vm_config.code.local.inline_bytes = module
+    plugin.vm_config.code.local.inline_bytes = _module()
     return TypedExtensionConfig(name=BREAKER_FILTER, typed_config=packed(Wasm(config=plugin)))

@@ -14,7 +14,6 @@ from fairlead.intent import (
     RuleName,
 )
 from fairlead.models.asm.governing import Traffic
-from fairlead.problems import ObjectKey
 from fairlead.resolve.governance import rules, scheduling
 from fairlead.resolve.governance.breakers import BREAKERS
 from fairlead.resolve.governance.kinds import KINDS
@@ -91,10 +90,11 @@ def limits_of(world: World, selection: Selection, limit_filter: LimitFilter) -> 
 
 
 @derived
-def breakers(world: World, selection: Selection) -> tuple[ObjectKey, ...]:
-    """The objects by which the proxies of a selection have breakers."""
+def breakers(world: World, selection: Selection) -> tuple[RouteBreaker, ...]:
+    """The breakers that routes of the proxies of a selection may have."""
     of_traffic = (rules.of_selection(world, BREAKERS, selection, traffic) for traffic in Traffic)
-    return tuple(dict.fromkeys(rule.key for found in of_traffic for rule in found))
+    policies = (rule.policy.for_route for found in of_traffic for rule in found)
+    return tuple(dict.fromkeys(policy for policy in policies if isinstance(policy, RouteBreaker)))
 
 
 # --- Which proxies ----------------------------------------------------------------------------------------------------
