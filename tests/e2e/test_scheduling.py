@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
+from e2e.bare_http import Connection, answering
 from e2e.objects import FRONT, PROXY_LABELS, PROXY_NAMESPACE, gateway, http_server, resource, together, virtual_service
 from fairlead.playground.backend import Backend
 from fairlead.playground.envoy import Envoy, free_port
@@ -30,6 +31,7 @@ LITERAL = (Path(__file__).parents[1] / "asm" / "quota-scheduling.yaml").read_tex
 """As ASM's documentation prints it: the selectors are within the scheduler."""
 PRINTED = "httpbin-00001-private"
 NAMES = ("short", "long", "alone", "offered", "late", "rate", "places", "queue", "called", "killed", "edited", PRINTED)
+SATURATED = NAMES[:3]
 PORTS = {name: free_port() for name in NAMES}
 """Of the services, and on 127.0.0.1 of their applications."""
 USERS = """
@@ -90,10 +92,11 @@ OBJECTS = (
     virtual_service("called", "called.test", "http: [{route: [{destination: {host: called}}]}]"),
     *map(service, PORTS),
     LITERAL,
-    quota("short", 10, 25, timeout="1s"),
-    quota("long", 10, 25, timeout="5s"),
-    quota("alone", 10, 25),
-    quota("offered", 10, 20, default="queue_timeout: 0s"),
+    # None of them, or as many as come in a moment in which this machine does other things, are kept for later.
+    quota("short", 1, 25, timeout="1s"),
+    quota("long", 1, 25, timeout="5s"),
+    quota("alone", 1, 25),
+    quota("offered", 40, 20, default="queue_timeout: 0s"),
     quota("late", 1, 1, default="queue_timeout: 1.5s"),
     quota("killed", 1, 1),
     rate("rate", 3),
@@ -148,27 +151,27 @@ class Mesh:
     async def saturate(self, name: str, clients: dict[str, int], seconds: float) -> dict[str, int]:
         """How many requests of each user pass in that time, when clients send the next as soon as they are answered.
 
-        It begins when those have passed that find the bucket full: they pass in the order in which they come.
+        It begins when those have passed that find the bucket full, in the order in which they come, and everybody has
+        come.
         """
         counts: Counter[str] = Counter()
-        burst, begin = 15, math.inf
+        passed: Counter[str] = Counter()
+        begin = math.inf
 
-        async def client(http: httpx.AsyncClient, user: str, number: int) -> None:
-            nonlocal burst, begin
-            url = f"http://{self.addresses[number // 2 % 2]}:{PORTS[name]}/"
+        async def client(user: str, number: int) -> None:
+            nonlocal begin
             headers = {"user_type" if number % 2 else "User-Type": user}
-            while time.monotonic() < begin + seconds:
-                answer = await http.get(url, headers=headers)
-                assert answer.status_code in {200, 503}
-                now = time.monotonic()
-                counts[user] += answer.status_code == 200 and begin <= now < begin + seconds
-                burst -= answer.status_code == 200
-                begin = now if not burst else begin
+            async with Connection.to(self.addresses[number // 2 % 2], PORTS[name]) as connection:
+                while time.monotonic() < begin + seconds:
+                    status = await connection.status(**headers)
+                    assert status in {200, 503}
+                    now = time.monotonic()
+                    counts[user] += status == 200 and begin <= now < begin + seconds
+                    passed[user] += status == 200
+                    if begin == math.inf and all(passed[each] >= 10 for each in clients):
+                        begin = now
 
-        limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(limits=limits, timeout=30, trust_env=False) as http:
-            everybody = (client(http, user, number) for user, many in clients.items() for number in range(many))
-            await asyncio.gather(*everybody)
+        await asyncio.gather(*(client(user, number) for user, many in clients.items() for number in range(many)))
         return dict(counts)
 
     async def counted(self, name: str) -> dict[str, int]:
@@ -203,7 +206,10 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
                 await stack.envoy(role="sidecar", labels=APP, address=loopback(), own_address=address, concurrency=2)
             )
         await stack.envoy(namespace=PROXY_NAMESPACE, labels=PROXY_LABELS, concurrency=2)
+        await exits.enter_async_context(answering(*(PORTS[name] for name in SATURATED)))
         for name, port in PORTS.items():
+            if name in SATURATED:
+                continue
             await exits.enter_async_context(Backend(name, port, "127.0.0.1"))
         await stack.backend("called", PORTS["called"])
         yield made
@@ -213,13 +219,13 @@ async def test_shares_are_as_the_priorities_whatever_the_timeouts(mesh: Mesh) ->
     """Two services at once, for 4 s: one with short timeouts, one with long ones."""
     both = {"guest": 40, "subscriber": 40}
     for found in await asyncio.gather(mesh.saturate("short", both, 4), mesh.saturate("long", both, 4)):
-        assert 80 <= sum(found.values()) <= 105, "never more, and nearly as much where this machine has other work"
+        assert 60 <= sum(found.values()) <= 105, "never more, and less only where this machine has other work"
         assert found["subscriber"] / found["guest"] == pytest.approx(4, rel=0.1)
 
 
 async def test_one_class_alone_gets_all(mesh: Mesh) -> None:
     found = await mesh.saturate("alone", {"guest": 15}, 2)
-    assert 40 <= found["guest"] <= 53
+    assert 30 <= found["guest"] <= 53
 
 
 async def test_under_three_times_as_many_requests_the_quota_and_a_burst_pass(mesh: Mesh) -> None:
@@ -232,7 +238,7 @@ async def test_under_three_times_as_many_requests_the_quota_and_a_burst_pass(mes
     statuses = Counter(answer.status_code for answer in await asyncio.gather(*asked))
     took = time.monotonic() - begin
     assert statuses[200] + statuses[503] == 180
-    assert statuses[200] == pytest.approx(10 + 20 * took, rel=0.05)
+    assert 0.85 * (40 + 20 * took) <= statuses[200] <= 40 + 20 * took + 1, "never more"
 
     async def are_counted() -> bool:
         found = await mesh.counted("offered")
