@@ -78,6 +78,27 @@ async def test_a_process_that_is_dead_or_stuck_is_replaced(
         assert [event["reason"] for event in ended] == [f"it ended with {-signal.SIGKILL}"]
 
 
+async def test_nobody_waits_for_a_process_that_does_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fairlead.runtime.supervisor._FIRST_PAUSE", 0.3)
+
+    async def connects(port: int) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return False
+        writer.close()
+        return True
+
+    async with RuntimeProcess(limiting(descriptor(1, a="1"))) as runtime, runtime.client() as client:
+        for number in (1, 2):
+            await until(lambda number=number: runtime.supervisor.starts == number, "it is started")
+            assert await connects(runtime.port)
+            os.kill(runtime.process_id, signal.SIGKILL)
+        await until(lambda: runtime.supervisor.process_id is None, "it has ended again")
+        assert not await connects(runtime.port)
+        assert await client.passes(A), "the next one listens anew"
+
+
 async def test_a_port_that_is_taken_is_told_and_tried_again() -> None:
     async with RuntimeProcess(limiting(descriptor(1, a="1"))) as first, first.client() as client:
         assert await client.passes(A)

@@ -38,6 +38,7 @@ class Supervisor:
     """Starts the process when the services first have something to do, and again when it has ended or is stuck.
 
     The socket that it listens on is the parent's: while there is no process, proxies that connect wait for the next.
+    When that does not live long either they are turned away, and do at once what their failure modes say.
     """
 
     def __init__(
@@ -97,6 +98,8 @@ class Supervisor:
                 return
             if time.monotonic() - started > _LIVED_WELL:
                 pause = _FIRST_PAUSE
+            if pause > _FIRST_PAUSE:
+                self._turn_away()
             self.trouble = reason
             log.error("the runtime services have ended, and are started again", reason=reason, seconds=pause)
             await asyncio.sleep(pause)
@@ -168,8 +171,12 @@ class Supervisor:
             except TimeoutError:
                 log.warning("the runtime services do not end: their process is killed", process=process.pid)
                 process.kill()
+        self._turn_away()
+
+    def _turn_away(self) -> None:
         if self._listening is not None:
             self._listening.close()
+            self._listening = None
 
 
 async def _pass_on(stderr: asyncio.StreamReader | None) -> None:
