@@ -239,9 +239,44 @@ PORT = "the port is the one that the Gateway's server, or the service, declares"
             "name a host of a VirtualService or HTTPRoute there",
         ),
         (
-            limiter(vhost("cart.shops.svc.cluster.local"), labels="app: cart", more="isGateway: false"),
+            limiter(vhost("cart.example.com"), labels="app: cart", more="applyToTraffic: sidecar_outbound"),
             "match.vhost.name",
             f"name a host of a service or VirtualService there; {PORT}",
+        ),
+        (
+            limiter(vhost("cart.shops.svc.cluster.local"), labels="app: cart", more="applyToTraffic: sidecar_outbound"),
+            "match.vhost.name",
+            "there is no Service shops/cart: correct its name, or its namespace",
+        ),
+        (
+            limiter(
+                vhost("cart.default.svc.cluster.local", 8080),
+                labels="app: cart",
+                more="applyToTraffic: sidecar_outbound",
+            ),
+            "match.vhost.name",
+            "ports of the Service are 80",
+        ),
+        (
+            limiter(vhost(f"{HOST}:80")),
+            "match.vhost.name",
+            "write the port into the field port, not into the name",
+        ),
+        (
+            limiter(vhost("inbound|http|80")),
+            "match.vhost.name",
+            "such a name is of what comes in at sidecars: write applyToTraffic: sidecar_inbound",
+        ),
+        *(
+            (
+                limiter(
+                    f"{{target_services: [{{kind: {kind}, name: nobody}}], "
+                    "limit: {fill_interval: {seconds: 60}, quota: 7}}"
+                ),
+                "target_services[0].name",
+                "there is no such object: correct its name, or its namespace",
+            )
+            for kind in ("ServiceEntry", "VirtualService")
         ),
         (
             limiter(f'{{match: {{vhost: {{name: "{HOST}"}}}}, limit: {{unit: MINUTE, quota: 7}}}}').replace(

@@ -36,7 +36,8 @@ def problems(world: World) -> Iterator[Problem]:
                         f"no service {host} is known, so that the policy applies to nothing",
                         key=obj.key,
                         path=where,
-                        hint="add a Service or ServiceEntry of that name, or correct the name",
+                        hint=_likely(world, viewer, host)
+                        or "add a Service or ServiceEntry of that name, or correct the name",
                     )
                 elif selector.control_point is ControlPoint.INGRESS and not _has_workloads(world, host):
                     yield warning(
@@ -50,6 +51,12 @@ def problems(world: World) -> Iterator[Problem]:
 
 def _where(found: Body) -> FieldPath:
     return ("selectors",) if found.selectors else ("scheduler", "selectors")
+
+
+def _likely(world: World, viewer: str, host: str) -> str:
+    """What to do about the host of a service that is not written in full."""
+    whole = (f"{host}{rest}" for rest in (".cluster.local", ".svc.cluster.local"))
+    return next((f"write {name}" for name in whole if is_known(world, viewer, name)), "")
 
 
 def _has_workloads(world: World, host: str) -> bool:

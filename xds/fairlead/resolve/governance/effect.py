@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from fairlead.derive import Input, derived, derived_index
 from fairlead.intent import RuleName
 from fairlead.models.asm.governing import Traffic
+from fairlead.models.core import Service
 from fairlead.models.istio.virtual_service import VirtualService
 from fairlead.problems import FieldPath, Problem, Related, warning
 from fairlead.resolve import services
@@ -65,13 +66,14 @@ def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:
                 hint="join the two, or name other requests",
                 related=(Related("this one has effect", other.key, other.path),),
             )
+    of = "of " if "/" in rule.host else ""
     port = f" for port {rule.port}" if rule.port else ""
     route = f" with a route named {rule.route}" if rule.route else ""
     forwarded = " that requests are forwarded by" if kind.only_forwarded else ""
     path, hint = _likely_mistake(world, kind, rule)
     return warning(
         "no-matching-request",
-        f"{proxies} have no virtual host {rule.host}{port}{route}{forwarded}, so that it has no effect",
+        f"{proxies} have no virtual host {of}{rule.host}{port}{route}{forwarded}, so that it has no effect",
         key=rule.key,
         path=path,
         hint=hint,
@@ -116,12 +118,29 @@ def _likely_mistake(world: World, kind: Kind, rule: Rule) -> tuple[FieldPath, st
         routes = named
     if kind.only_forwarded and routes and not any(route.route or route.delegate for route in routes):
         return rule.path, "proxies answer these requests by themselves: name others"
-    if found or rule.host == ANY_HOST:
-        return rule.path, port
-    if "." not in rule.host and "/" not in rule.host:
-        return rule.path, f"write the whole name, such as {rule.host}.NAMESPACE.{services.CLUSTER_DOMAIN}"
+    return rule.path, port if found or rule.host == ANY_HOST else _unknown_host(world, rule, port)
+
+
+def _unknown_host(world: World, rule: Rule, port: str) -> str:
+    """What to do about the host of a rule that no VirtualService has."""
+    if "/" in rule.host:
+        return "there is no such object: correct its name, or its namespace"
+    if "|" in rule.host:
+        return "such a name is of what comes in at sidecars: write applyToTraffic: sidecar_inbound"
+    if ":" in rule.host:
+        return "write the port into the field port, not into the name"
+    if "." not in rule.host:
+        return f"write the whole name, such as {rule.host}.NAMESPACE.{services.CLUSTER_DOMAIN}"
+    at_gateways = rule.traffic is Traffic.GATEWAY
+    name = services.service_of(rule.host)
+    if name is not None and not at_gateways:
+        service = world.objects(Service).get(name)
+        if service is None:
+            return f"there is no Service {name.namespace}/{name.name}: correct its name, or its namespace"
+        if rule.port and (ports := [port.port for port in service.spec.ports]) and rule.port not in ports:
+            return f"ports of the Service are {', '.join(map(str, ports))}"
     known = "a VirtualService or HTTPRoute" if at_gateways else "a service or VirtualService"
-    return rule.path, f"name a host of {known} there{f'; {port}' if port else ''}"
+    return f"name a host of {known} there{f'; {port}' if port else ''}"
 
 
 def _path_of_route(rule: Rule) -> FieldPath:

@@ -125,7 +125,9 @@ def _hosts_of_target(world: World, target: TargetService, namespace: str) -> tup
     if target.kind is TargetKind.VIRTUAL_SERVICE:
         return (_name_of(ObjectKey(VirtualService.group, VirtualService.kind, namespace, target.name)),)
     entry = world.objects(ServiceEntry).get(ObjectName(namespace, target.name))
-    return () if entry is None else tuple(host.lower() for host in entry.spec.hosts)
+    if entry is None:  # a name that no virtual host has, so that the rule is told to be without effect
+        return (_name_of(ObjectKey(ServiceEntry.group, ServiceEntry.kind, namespace, target.name)),)
+    return tuple(host.lower() for host in entry.spec.hosts)
 
 
 def _name_of(key: ObjectKey) -> str:
