@@ -126,6 +126,8 @@ OBJECTS = together(
     breaker("given-up", of("given-up.test", LONG_OPEN)),
     virtual_service("half"),
     breaker("half", of("half.test", LONG_OPEN)),
+    virtual_service("counted"),
+    breaker("counted", of("counted.test", "slow_request_rt: 1ns, max_slow_requests: 1000, break_duration: 60s")),
     virtual_service("uploads"),
     breaker("uploads", of("uploads.test", LONG_OPEN)),
     virtual_service(
@@ -246,6 +248,12 @@ async def test_five_slow_requests_at_once_open_it_and_four_do_not(breakers: Brea
             )
 
 
+async def test_both_workers_count_every_one_of_many_requests_at_once(breakers: Breakers) -> None:
+    address = breakers.addresses["gateway"]
+    await asyncio.gather(*(keep_asking(address, HTTP, "counted.test", 37) for _ in range(27)))
+    assert await breakers.statuses("counted.test", QUICK, 2) == [200, 503], "it takes a thousand"
+
+
 async def test_requests_that_clients_give_up_on_count(breakers: Breakers) -> None:
     address = breakers.addresses["gateway"]
     await asyncio.gather(*(give_up(address, HTTP, "given-up.test", "/delay/5", 0.4) for _ in range(4)))
@@ -261,8 +269,9 @@ async def test_requests_that_clients_give_up_on_count(breakers: Breakers) -> Non
 async def test_a_slow_client_does_not_make_a_service_slow(breakers: Breakers) -> None:
     async def upload() -> int:
         reader, writer = await asyncio.open_connection(breakers.addresses["gateway"], HTTP)
-        writer.write(b"POST / HTTP/1.1\r\nhost: uploads.test\r\nconnection: close\r\ncontent-length: 2\r\n\r\na")
-        await asyncio.sleep(0.5)
+        head = b"POST /delay/0.6 HTTP/1.1\r\nhost: uploads.test\r\nconnection: close\r\ncontent-length: 2\r\n\r\n"
+        writer.write(head + b"a")
+        await asyncio.sleep(0.5)  # the answer is due 0.1 s after the rest
         writer.write(b"b")
         line = await asyncio.wait_for(reader.readline(), 10)
         writer.close()
