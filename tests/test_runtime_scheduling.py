@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -14,10 +15,12 @@ from fairlead._pb.envoy.service.auth.v3.external_auth_pb2 import CheckRequest, C
 from fairlead.http2 import frames
 from fairlead.http2.frames import ErrorCode, Setting
 from fairlead.intent import SLOTS_TAG, Quota, RuntimeConfiguration, SchedulingPolicy, policy_name
+from fairlead.runtime.counters import CountersUnavailableError, Hit
 from fairlead.runtime.outcomes import Outcomes
+from fairlead.runtime.redis_counters import RedisCounters
 from fairlead.runtime.scheduling.buckets import Bucket, MemoryBuckets
 from fairlead.runtime.scheduling.labels import labels_of
-from fairlead.runtime.scheduling.redis_buckets import TAKE
+from fairlead.runtime.scheduling.redis_buckets import TAKE, RedisBuckets
 from fairlead.runtime.scheduling.service import SchedulingService
 from redis.asyncio import Redis
 from support.http2 import Client as HttpClient
@@ -264,3 +267,35 @@ async def test_a_bucket_in_redis_owes_nothing_when_the_clock_is_set_back(continu
     async with RedisServer(tmp_path) as server, Redis.from_url(server.url) as redis:
         waits = [float(await redis.eval(script, 1, "key", 1, 10.0, *arguments, now)) for now in (1000, 400, 400, 401)]
     assert waits == [0, 0, 1, 1]
+
+
+async def test_a_redis_that_does_not_answer_holds_up_one_request_at_a_time() -> None:
+    """It takes connections, and says nothing."""
+    loop, window = asyncio.get_running_loop(), Hit("domain", (("a", "1"),), of_value=False, window=60, number=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        buckets, counters = RedisBuckets(url), RedisCounters(url)
+        tokens = buckets.of(policy(quota=quota(1, 0)))
+
+        async def take() -> float:
+            told: asyncio.Future[float] = loop.create_future()
+            tokens.take("", 1, 0, told.set_result)
+            return await told
+
+        async def count() -> None:
+            with pytest.raises(CountersUnavailableError):
+                await counters.add([window], time.time())
+
+        for ask in (take, count):
+            begin = loop.time()
+            await asyncio.gather(*(ask() for _ in range(1200)))
+            assert loop.time() - begin < 2, "all wait until it is known, which takes a second"
+            first = asyncio.create_task(ask())
+            await asyncio.sleep(0)
+            begin = loop.time()
+            await asyncio.gather(*(ask() for _ in range(1200)))
+            assert loop.time() - begin < 0.9
+            assert not first.done()
+            first.cancel()
+        await buckets.close()
+        await counters.close()

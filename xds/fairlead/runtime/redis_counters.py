@@ -32,6 +32,8 @@ class _Waiting(NamedTuple):
 class RedisCounters:
     """Counters in a Redis. What is asked for while an exchange is under way goes together with the next one.
 
+    While Redis does not answer, one call at a time finds out whether it does again; the others fail at once.
+
     A counter is a key `fairlead:limit:<window>:<start>:<hash>`, which expires one window after its last request.
     """
 
@@ -46,6 +48,8 @@ class RedisCounters:
 
     async def add(self, hits: Sequence[Hit], now: float) -> list[int]:
         """As `Counters` says."""
+        if not self.available and self._exchanging is not None:
+            raise CountersUnavailableError(_UNAVAILABLE)
         counts: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(hits, now, counts))
         if self._exchanging is None:
@@ -68,7 +72,8 @@ class RedisCounters:
             if self.available:
                 self.available = False
                 log.error("requests cannot be counted: proxies do what failure modes say", error=_said(error))  # noqa: TRY400  # Redis's fault, not ours
-            for waiting in batch:
+            failed, self._waiting = [*batch, *self._waiting], []
+            for waiting in failed:
                 if not waiting.counts.done():
                     waiting.counts.set_exception(CountersUnavailableError(_UNAVAILABLE))
             return

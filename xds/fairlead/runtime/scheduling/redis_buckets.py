@@ -78,7 +78,8 @@ class _Question(NamedTuple):
 class RedisBuckets:
     """Buckets in a Redis. What is asked for while an exchange is under way goes together with the next one.
 
-    A bucket is a hash `fairlead:tokens:<policy>:<hash of the label's value>`. While Redis does not answer, all pass.
+    A bucket is a hash `fairlead:tokens:<policy>:<hash of the label's value>`. While Redis does not answer, all pass:
+    one request at a time finds out whether it does again, and the others do not wait for that.
     """
 
     def __init__(self, url: str) -> None:
@@ -97,6 +98,9 @@ class RedisBuckets:
 
     def ask(self, key: str, arguments: tuple[float | int | str, ...], then: Callable[[float], None]) -> None:
         """Run the script; `then` is told the wait."""
+        if not self._available and self._exchanging is not None:
+            then(0.0)
+            return
         self._questions.append(_Question(key, arguments, then))
         if self._exchanging is None:
             self._exchanging = asyncio.create_task(self._exchange_all())
@@ -105,12 +109,15 @@ class RedisBuckets:
         try:
             while self._questions:
                 batch, self._questions = self._questions[:_BATCH], self._questions[_BATCH:]
-                for question, wait in zip(batch, await self._exchange(batch), strict=True):
+                waits = await self._exchange(batch)
+                if waits is None:
+                    batch, self._questions = [*batch, *self._questions], []
+                for question, wait in zip(batch, waits or [0.0] * len(batch), strict=True):
                     question.then(wait)
         finally:
             self._exchanging = None
 
-    async def _exchange(self, batch: list[_Question]) -> list[float]:
+    async def _exchange(self, batch: list[_Question]) -> list[float] | None:
         try:
             async with asyncio.timeout(_WITHIN), self._redis.pipeline(transaction=False) as pipeline:
                 for question in batch:
@@ -120,7 +127,7 @@ class RedisBuckets:
             if self._available:
                 self._available = False
                 log.error("requests do not wait for tokens: Redis does not answer", error=str(error) or repr(error))  # noqa: TRY400  # Redis's fault, not ours
-            return [0.0] * len(batch)
+            return None
         if not self._available:
             self._available = True
             log.info("Redis answers again: requests wait for tokens")
