@@ -126,8 +126,8 @@ OBJECTS = together(
     breaker("given-up", of("given-up.test", LONG_OPEN)),
     virtual_service("half"),
     breaker("half", of("half.test", LONG_OPEN)),
-    virtual_service("counted"),
-    breaker("counted", of("counted.test", "slow_request_rt: 1ns, max_slow_requests: 1000, break_duration: 60s")),
+    virtual_service("every"),
+    breaker("every", of("every.test", "slow_request_rt: 1ns, max_slow_requests: 1000, break_duration: 60s")),
     virtual_service("uploads"),
     breaker("uploads", of("uploads.test", LONG_OPEN)),
     virtual_service(
@@ -250,8 +250,8 @@ async def test_five_slow_requests_at_once_open_it_and_four_do_not(breakers: Brea
 
 async def test_both_workers_count_every_one_of_many_requests_at_once(breakers: Breakers) -> None:
     address = breakers.addresses["gateway"]
-    await asyncio.gather(*(keep_asking(address, HTTP, "counted.test", 37) for _ in range(27)))
-    assert await breakers.statuses("counted.test", QUICK, 2) == [200, 503], "it takes a thousand"
+    await asyncio.gather(*(keep_asking(address, HTTP, "every.test", 37) for _ in range(27)))
+    assert await breakers.statuses("every.test", QUICK, 2) == [200, 503], "it takes a thousand"
 
 
 async def test_requests_that_clients_give_up_on_count(breakers: Breakers) -> None:
@@ -386,6 +386,15 @@ async def test_an_open_circuit_outlives_pushes_and_the_control_plane(breakers: B
     await until(lambda: has("edited.test", 498), "the answer changes")
     assert await breakers.statuses("kept.test", QUICK, 4) == [503] * 4
     assert await gateway_proxy.stats("listener_manager.listener_(modified|in_place_updated)") == before
+
+    # What was quick becomes slow.
+    breakers.stack.write("objects.yaml", edited.replace(SCALED, SCALED.replace("0.3s", "0.1s")))
+
+    async def opens_sooner() -> bool:
+        await breakers.at_once(REVISION, "/delay/0.2", 5, at="activator")
+        return await breakers.statuses(REVISION, QUICK, 1, at="activator") == [498]
+
+    await until(opens_sooner, "another time is slow")
 
     # A listener that is replaced.
     log = breakers.stack.tmp_path / "access.log"
