@@ -59,7 +59,7 @@ def override(match: str, quota: int) -> str:
 
 NAMES = [f"helloworld-go.default{suffix}" for suffix in ("", ".svc", ".svc.cluster.local", ".example.com")]
 BOTH = "header_match: [{name: x-user, exact_match: gold}], query_match: [{name: q, prefix_match: a}]"
-OBJECTS = together(
+EACH = (
     FRONT,
     FRONT.replace("ingressgateway", "other-gateway").replace("istio-other-gateway", "other-gateway"),
     gateway(http_server()),
@@ -130,6 +130,7 @@ OBJECTS = together(
     virtual_service("elsewhere"),
     limiter("elsewhere", f"{of('elsewhere.test')}, {limit(1)}", namespace="default"),
 )
+OBJECTS = together(*EACH)
 
 
 LOG = """
@@ -361,7 +362,7 @@ async def test_a_push_of_something_else_fills_no_bucket(limits: Limits, at: str)
 
 
 async def test_another_quota_is_in_force_at_once_and_drains_no_connection(limits: Limits) -> None:
-    """Comes last: with a limit, all buckets of its proxies are made anew."""
+    """Comes before the last: with a limit, all buckets of its proxies are made anew."""
     changed = "listener_manager.listener_(modified|in_place_updated)"
     listeners = await limits.envoys["first"].stats(changed)
     with contextlib.closing(connect(limits.addresses["first"], HTTP)) as connection:
@@ -382,3 +383,28 @@ async def test_another_quota_is_in_force_at_once_and_drains_no_connection(limits
     assert found.count(200) == 24
     assert await limits.passed("exact.test", 30) == 0, "new connections take from the same bucket"
     assert await limits.envoys["first"].stats(changed) == listeners
+
+
+async def test_when_the_last_limit_is_gone_nothing_is_refused(limits: Limits) -> None:
+    """Comes last."""
+    assert limits.stack.fairlead is not None
+    with contextlib.closing(connect(limits.addresses["first"], HTTP)) as connection:
+
+        def on_the_open_one() -> int:
+            return ask(connection, "minute.test", "/").status
+
+        while await asyncio.to_thread(on_the_open_one) == 200:
+            pass
+        limits.stack.write("objects.yaml", together(*(each for each in EACH if "RateLimiter" not in each)))
+
+        async def passes() -> bool:
+            return [await asyncio.to_thread(on_the_open_one) for _ in range(5)] == [200] * 5
+
+        await until(passes, "there is no limit any more")
+
+    async def all_is_well() -> bool:
+        found = await limits.stack.fairlead.status()  # type: ignore[union-attr]
+        states = {state["state"] for proxy in found["proxies"] for state in proxy["types"].values()}
+        return states == {"synced"}
+
+    await until(all_is_well, "all proxies have taken in all", within=25)

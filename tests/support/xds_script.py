@@ -28,7 +28,7 @@ from fairlead._pb.envoy.service.discovery.v3 import discovery_pb2
 from fairlead.protocol.delta import DeltaStream
 from fairlead.protocol.sotw import StateOfTheWorldStream
 from fairlead.snapshot import wire
-from fairlead.snapshot.absent import refused_extension_config
+from fairlead.snapshot.absent import idle_extension_config
 from fairlead.snapshot.messages import DeltaDiscoveryRequest, DiscoveryRequest, ErrorDetail, Response
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.table import Snapshot, Variant
@@ -42,7 +42,7 @@ _ERROR = ErrorDetail(13, "refused")
 
 def resource(type_url: str, name: str, content: str) -> Resource:
     if type_url == EXTENSION_CONFIG and content == "empty":
-        return refused_extension_config(name)
+        return idle_extension_config(name)
     body = wire.length_delimited(1, name.encode())
     if content != "empty":
         body += wire.length_delimited(_CONTENT_FIELD, content.encode())

@@ -10,7 +10,7 @@ from fairlead.snapshot.absent import (
     empty_cluster_load_assignment,
     empty_route_configuration,
     empty_runtime,
-    refused_extension_config,
+    idle_extension_config,
 )
 from fairlead.snapshot.messages import ErrorDetail
 from fairlead.snapshot.resource import Resource
@@ -61,7 +61,7 @@ NOT_ABOUT_CONTENT = ("cannot bind", "Address already in use")
 
 EMPTY: Mapping[str, Callable[[str], Resource]] = {
     CLUSTER_LOAD_ASSIGNMENT: empty_cluster_load_assignment,
-    EXTENSION_CONFIG: refused_extension_config,
+    EXTENSION_CONFIG: idle_extension_config,
     ROUTE_CONFIGURATION: empty_route_configuration,
     RUNTIME: empty_runtime,
 }

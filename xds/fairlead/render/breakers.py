@@ -21,8 +21,8 @@ from fairlead._pb.envoy.extensions.wasm.v3 import wasm_pb2
 from fairlead._pb.google.protobuf import any_pb2, wrappers_pb2
 from fairlead.intent import Breaker, BrokenAnswer, Nanoseconds, RouteBreaker
 from fairlead.render.encoding import AGGREGATED, packed, resource
-from fairlead.render.names import BREAKER_FILTER
 from fairlead.snapshot import types
+from fairlead.snapshot.absent import BREAKER_FILTER
 from fairlead.snapshot.resource import Resource
 
 _MODULE = "breaker.wasm"

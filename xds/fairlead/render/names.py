@@ -1,6 +1,7 @@
 """Names that more than one resource uses. Those of clusters are Istio's: people search config dumps for them."""
 
 from fairlead.intent import ANY_HOST, RUNTIME, Backend, LimitFilter, RateLimitService, Rejection
+from fairlead.snapshot.absent import LIMITS_FILTER
 from fairlead.snapshot.wire import content_hash
 
 UNRESOLVED_CLUSTER = "UnknownService"
@@ -14,9 +15,6 @@ FAULT_FILTER = "envoy.filters.http.fault"
 OBJECTS_METADATA = "fairlead.objects"
 """Of a route: why requests are rejected -> for which object."""
 SCHEDULING_FILTER = "envoy.filters.http.ext_authz"
-
-BREAKER_FILTER = "fairlead.breaker"
-"""Also the metadata of routes that it reads."""
 
 LIMITS_METADATA = "fairlead.limits"
 """Of a route: the names of its limits, and what is answered above them."""
@@ -46,7 +44,7 @@ def limit_filter_name(found: LimitFilter) -> str:
 
     What makes it another filter than the usual one is added; how it answers, as a hash.
     """
-    parts = ["fairlead.local_rate_limit"]
+    parts = [LIMITS_FILTER]
     if found.inbound:
         parts.append("inbound")
     if found.per_connection:

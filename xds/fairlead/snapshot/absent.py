@@ -7,6 +7,9 @@ at once; cluster and listener answer 503 and 404.
 Only for a filter there is no empty resource. Told by a removal that there is none, Envoy 1.40 waits for ever; but one
 that it refuses ends the wait. Then its default configuration is used if the listener has one, else requests are
 answered with 500; and a filter that Envoy has had before stays as it was.
+
+Of our own filters it is known what they are without a limit or a breaker. Connections that are drained ask for them
+longer than listeners do: they are given that, and nothing is refused.
 """
 
 from fairlead.snapshot import wire
@@ -18,6 +21,20 @@ _NAME_FIELD = 1
 _TYPED_CONFIG_FIELD = 2
 """Of `TypedExtensionConfig`."""
 _TYPE_URL_FIELD = 1
+"""Of `google.protobuf.Any`."""
+
+LIMITS_FILTER, BREAKER_FILTER = "fairlead.local_rate_limit", "fairlead.breaker"
+"""Names of our own filters; that of limits has a suffix where there are several, that of breakers is also
+the name of the metadata of routes that it reads."""
+_IDLE = {
+    LIMITS_FILTER: (
+        "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+        wire.length_delimited(1, b"http_local_rate_limiter"),  # stat_prefix
+    ),
+    BREAKER_FILTER: ("type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors", b""),
+}
+"""Name -> type and content of a filter that does nothing, as listeners name it for their default."""
+_VALUE_FIELD = 2
 """Of `google.protobuf.Any`."""
 
 NO_FILTER = "type.googleapis.com/fairlead.FilterDoesNotExist"
@@ -39,9 +56,13 @@ def empty_runtime(name: str) -> Resource:
     return _nothing_but_name(RUNTIME, name)
 
 
-def refused_extension_config(name: str) -> Resource:
-    """A TypedExtensionConfig of a type that no proxy has."""
-    no_filter = wire.length_delimited(_TYPE_URL_FIELD, NO_FILTER.encode())
+def idle_extension_config(name: str) -> Resource:
+    """A TypedExtensionConfig that does nothing: of our own filters; others have a type that no proxy has."""
+    ours = LIMITS_FILTER if name.startswith(LIMITS_FILTER) else name
+    type_url, value = _IDLE.get(ours, (NO_FILTER, b""))
+    no_filter = wire.length_delimited(_TYPE_URL_FIELD, type_url.encode())
+    if value:
+        no_filter += wire.length_delimited(_VALUE_FIELD, value)
     body = wire.length_delimited(_NAME_FIELD, name.encode()) + wire.length_delimited(_TYPED_CONFIG_FIELD, no_filter)
     return Resource(EXTENSION_CONFIG, name, body)
 
