@@ -1,5 +1,6 @@
 """How many requests there were in a window of time."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -67,7 +68,7 @@ class _Window:
     def __init__(self, start: int) -> None:
         self.start = start
         self.counts: dict[tuple[str, Entries], int] = {}
-        self.counts_of_values: dict[bytes, int] = {}
+        self.counts_of_values: OrderedDict[bytes, int] = OrderedDict()  # which finds its oldest at once
 
 
 class MemoryCounters:
@@ -95,7 +96,7 @@ class MemoryCounters:
             return found
         counts, own = window.counts_of_values, identity(hit)
         if own not in counts and len(counts) >= self._most_values:
-            del counts[next(iter(counts))]
+            counts.popitem(last=False)
         found = counts[own] = counts.get(own, 0) + hit.number
         return found
 
