@@ -340,24 +340,3 @@ def test_a_client_that_never_asks_for_endpoints_costs_no_more_the_longer_it_stay
         assert response is not None
         stream.receive(DeltaDiscoveryRequest(CDS, nonce=response.nonce))
     assert len(stream._warming) == 1
-
-
-@pytest.mark.parametrize(("name", "state"), [("fairlead.limits", SyncState.SYNCED), ("theirs", SyncState.REJECTED)])
-def test_a_filter_of_ours_that_is_gone_is_refused_as_it_is_to_be(name: str, state: SyncState) -> None:
-    """A proxy asks for it until its old connections are drained; others lack the filter that they name."""
-    ecds = types.EXTENSION_CONFIG
-    snapshot = Snapshot("all", [Table(ecds, [resource(ecds, name, "1")])])
-    stream = StateOfTheWorldStream()
-    stream.offer(snapshot, now=0)
-    stream.receive(DiscoveryRequest(ecds, names=(name,)))
-    response = stream.next_response(now=0)
-    assert response is not None
-    stream.receive(DiscoveryRequest(ecds, names=(name,), nonce=response.nonce))
-    snapshot.tables[ecds].update({name: None})
-    stream.changed(now=0)
-    response = stream.next_response(now=0)
-    assert response is not None
-    said = ErrorDetail(13, "Error: filter config has type URL fairlead.FilterDoesNotExist but expect another")
-    stream.receive(DiscoveryRequest(ecds, names=(name,), nonce=response.nonce, error=said))
-    assert stream.next_response(now=0) is None
-    assert stream.status()[ecds].state is state

@@ -3,7 +3,10 @@
 from typing import Any
 
 import pytest
+from fairlead._pb.envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from fairlead._pb.envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from fairlead._pb.envoy.extensions.filters.http.cors.v3.cors_pb2 import Cors
+from fairlead._pb.envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from fairlead.intent import (
     AuthoritiesCredential,
     Backend,
@@ -25,6 +28,8 @@ from fairlead.intent import (
 from fairlead.problems import ObjectKey
 from fairlead.render import listeners, tls
 from fairlead.snapshot import types
+from fairlead.snapshot.absent import idle_extension_config
+from google.protobuf.message import Message
 from support.second_decoder import as_dict
 
 A, B = Backend("a.shop.svc.cluster.local", 80), Backend("b.shop.svc.cluster.local", 8080, "v2")
@@ -403,3 +408,20 @@ def test_secrets(credential: Credential, expected: dict[str, Any]) -> None:
     assert (resource.type_url, resource.name, resource.origin) == (types.SECRET, "kubernetes://c", GATEWAY)
     assert as_dict(resource.type_url, resource.body) == {"name": "kubernetes://c", **expected}
     assert "private" not in repr(resource)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fairlead.local_rate_limit", LocalRateLimit(stat_prefix="http_local_rate_limiter")),
+        ("fairlead.local_rate_limit.inbound.d9398cfb", LocalRateLimit(stat_prefix="http_local_rate_limiter")),
+        ("fairlead.breaker", Cors()),
+    ],
+)
+def test_our_filters_do_nothing_when_they_are_gone(name: str, expected: Message) -> None:
+    """Proxies ask for them as long as connections are drained, and refuse what says that there is none."""
+    found = TypedExtensionConfig.FromString(idle_extension_config(name).body)
+    made = type(expected)()
+    assert found.name == name
+    assert found.typed_config.Unpack(made)
+    assert made == expected

@@ -22,7 +22,7 @@ from typing import ClassVar, Generic, NamedTuple, TypeVar
 from fairlead.protocol.containment import Containment, Held
 from fairlead.protocol.events import Acknowledged, Event, FaultsFound, Rejected, Subscribed, SyncState, TypeStatus
 from fairlead.protocol.ledger import Ledger
-from fairlead.protocol.rules import EMPTY, NAMED_IN_REFUSALS, UNDIVIDED, is_farewell
+from fairlead.protocol.rules import EMPTY, NAMED_IN_REFUSALS, UNDIVIDED
 from fairlead.protocol.subscription import Subscription
 from fairlead.snapshot.messages import (
     FAILED_PRECONDITION,
@@ -177,8 +177,6 @@ class Conversation(ABC, Generic[RequestT]):
         sent = self._awaited
         if sent is None or meaning not in (Meaning.ACKNOWLEDGEMENT, Meaning.REFUSAL):
             return
-        if error is not None and not sent.changed and is_farewell(sent.resources, error):
-            error = None
         self._awaited, self._error = None, error
         if error is None:
             self._version = sent.version

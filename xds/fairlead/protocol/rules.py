@@ -3,16 +3,14 @@
 Sources: https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol, and what Envoy 1.40 was seen to do.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from fairlead.snapshot.absent import (
-    NO_FILTER,
     empty_cluster_load_assignment,
     empty_route_configuration,
     empty_runtime,
     idle_extension_config,
 )
-from fairlead.snapshot.messages import ErrorDetail
 from fairlead.snapshot.resource import Resource
 from fairlead.snapshot.types import (
     CLUSTER,
@@ -67,15 +65,3 @@ EMPTY: Mapping[str, Callable[[str], Resource]] = {
 }
 """Types whose absence is told by a resource of the name that was asked for, which holds nothing. Of other types, names
 are in `removed_resources` (delta) or in `resource_errors` only, which Envoy ignores."""
-
-_OWN_FILTERS = "fairlead."
-"""What the names of filters begin with that our own listeners name."""
-
-
-def is_farewell(stand_ins: Iterable[Resource], refusal: ErrorDetail) -> bool:
-    """Whether a client refuses what stands for filters that no listener of ours names any more.
-
-    It asks for them as long as it drains the connections of the listeners that did, and lacks nothing.
-    """
-    unknown = NO_FILTER.rpartition("/")[2] in refusal.message
-    return unknown and all(resource.name.startswith(_OWN_FILTERS) for resource in stand_ins)
