@@ -105,6 +105,33 @@ EVERYWHERE = ("edge-1", "edge-2", "edge-3")
                 "no gateway in namespace edge with app: edge, tier: silver is connected",
             ),
         ),
+        (
+            rule(LOCAL, EDGE_HOST + LIMIT, more="isGateway: false"),
+            RuleStatus(
+                f"{LOCAL} edge/a",
+                "spec.configs[0]",
+                *(0, 0, ()),
+                "no sidecar in namespace edge with app: edge is connected, but gateways are: write isGateway: true",
+            ),
+        ),
+        (
+            rule(LOCAL, EDGE_HOST + LIMIT, labels="app: shop").replace("namespace: default", "namespace: other"),
+            RuleStatus(
+                f"{LOCAL} other/a",
+                "spec.configs[0]",
+                *(0, 0, ()),
+                "no gateway in namespace other with app: shop is connected",
+            ),
+        ),
+        (
+            rule(LOCAL, EDGE_HOST + LIMIT).replace("namespace: edge", "namespace: other"),
+            RuleStatus(
+                f"{LOCAL} other/a",
+                "spec.configs[0]",
+                *(0, 0, ()),
+                "no gateway in namespace other with app: edge is connected, but there are in namespace edge",
+            ),
+        ),
         # What comes in is different at each workload: only one of them has the port.
         (
             rule(LOCAL, '{match: {vhost: {name: "*", port: 81}}, ' + LIMIT, labels="", more="isGateway: false"),

@@ -251,7 +251,10 @@ async def test_the_status_tells_at_how_many_proxies_a_limit_is_in_force(limits: 
         assert (rule["selected"], rule["proxies"], rule["at"], rule["reason"]) == (2, 2, ["proxy-1", "proxy-2"], "")
     rule = found["ASMLocalRateLimiter default/elsewhere"]
     assert (rule["selected"], rule["proxies"]) == (0, 0)
-    assert rule["reason"] == "no gateway in namespace default with istio: ingressgateway is connected"
+    assert rule["reason"] == (
+        "no gateway in namespace default with istio: ingressgateway is connected, "
+        "but there are in namespace istio-system"
+    )
 
 
 async def test_rejected_requests_are_counted_by_the_object(limits: Limits) -> None:

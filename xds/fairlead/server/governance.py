@@ -46,7 +46,8 @@ def rule_statuses(world: World, proxies: Iterable[tuple[str, Proxy]]) -> tuple[R
     if not found and not policies:
         return ()
     ids: dict[Selection, list[str]] = {}
-    for proxy_id, proxy in proxies:
+    connected = list(proxies)
+    for proxy_id, proxy in connected:
         ids.setdefault(selection(world, proxy), []).append(proxy_id)
     for chosen, alike in ids.items():
         in_force = diagnosis.rules_in_force(world, chosen)
@@ -60,6 +61,9 @@ def rule_statuses(world: World, proxies: Iterable[tuple[str, Proxy]]) -> tuple[R
         for name in in_force & policies.keys():
             policies[name].is_in_force(alike)
             policies[name].selected += len(alike)
+    for rule in effect.all_rules(world):
+        if found[rule.name].selected == 0:
+            found[rule.name].reason += effect.others_with_labels(rule, [proxy for _, proxy in connected])
     found |= policies
     return tuple(_status(name, found[name]) for name in sorted(found))
 

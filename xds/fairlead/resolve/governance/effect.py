@@ -13,7 +13,7 @@ from fairlead.resolve.governance import rules
 from fairlead.resolve.governance.kinds import KINDS
 from fairlead.resolve.governance.rules import ANY_HOST, Kind, Rule
 from fairlead.resolve.istio.references import is_for_sidecars_only
-from fairlead.resolve.scope import Role, Selection
+from fairlead.resolve.scope import Proxy, Role, Selection
 from fairlead.world import ObjectName, World
 
 _NAMED = 6
@@ -49,6 +49,20 @@ def proxies_of(rule: Rule) -> str:
     role = Role.GATEWAY if rule.traffic is Traffic.GATEWAY else Role.SIDECAR
     labels = ", ".join(f"{name}: {value}" for name, value in sorted(rule.labels))
     return f"{role.value} in namespace {rule.key.namespace}{f' with {labels}' if labels else ''}"
+
+
+def others_with_labels(rule: Rule, proxies: Iterable[Proxy]) -> str:
+    """Where there are proxies with the labels of a rule that is for none."""
+    alike = [proxy for proxy in proxies if rule.labels and rule.labels <= proxy.labels]
+    for_gateways = rule.traffic is Traffic.GATEWAY
+    if any(
+        (proxy.role is Role.GATEWAY) is not for_gateways for proxy in alike if proxy.namespace == rule.key.namespace
+    ):
+        return (
+            ", but sidecars are: leave isGateway out" if for_gateways else ", but gateways are: write isGateway: true"
+        )
+    places = sorted({proxy.namespace for proxy in alike if (proxy.role is Role.GATEWAY) is for_gateways})
+    return f", but there are in namespace {', '.join(places)}" if places else ""
 
 
 def without_effect(world: World, selection: Selection, rule: Rule) -> Problem:
