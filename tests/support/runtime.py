@@ -142,9 +142,17 @@ class RedisServer:
         await until(self._answers, "Redis answers")
 
     async def _answers(self) -> bool:
-        _, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        writer.close()
-        return True
+        return await self._said("PING") == b"+PONG\r\n"
+
+    async def forget(self) -> None:
+        """Drop all that it knows."""
+        assert await self._said("FLUSHALL") == b"+OK\r\n"
+
+    async def _said(self, command: str) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        with contextlib.closing(writer):
+            writer.write(f"{command}\r\n".encode())
+            return await reader.readline()
 
     async def stop(self) -> None:
         if self._process is not None and self._process.returncode is None:
