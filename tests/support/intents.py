@@ -58,6 +58,7 @@ from fairlead.intent import (
     RouteLimit,
     RouteScheduling,
     RuleName,
+    SchedulingFilter,
     StringMatch,
     StringMatchKind,
     TcpConnections,
@@ -307,7 +308,8 @@ governance = st.builds(
     limits=tuples(limit_filters, unique=True),
     rate_limit_services=tuples(rate_limit_services, unique=True),
     breakers=st.booleans(),
-    scheduling=st.booleans(),
+    scheduling=st.none()
+    | st.sets(st.sampled_from(["authorization", "cookie"])).map(lambda names: SchedulingFilter(tuple(sorted(names)))),
     origin=origins,
 )
 
