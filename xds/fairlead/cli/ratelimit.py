@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fairlead.cli.output import fail
-from fairlead.cli.serve import Paths, default_state_dir
+from fairlead.cli.serve import LogFormatOption, LogLevelOption, Paths, default_state_dir
 from fairlead.errors import FairleadError
 from fairlead.server.rate_limit import run_rate_limit
 from fairlead.server.settings import Settings, parse_address
@@ -44,12 +44,8 @@ def ratelimit(
             help="Folder in which accepted objects are kept, as of `fairlead serve`.", envvar="FAIRLEAD_STATE_DIR"
         ),
     ] = None,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="Log for people, or an object of JSON a line.", envvar="FAIRLEAD_LOG_FORMAT")
-    ] = LogFormat.TEXT,
-    log_level: Annotated[
-        LogLevel, typer.Option(help="The least that is logged.", envvar="FAIRLEAD_LOG_LEVEL")
-    ] = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Watch folders of objects, and serve the services that proxies call while they serve requests, without xDS.
 

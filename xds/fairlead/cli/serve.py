@@ -15,6 +15,10 @@ from fairlead.server.telemetry import LogFormat, LogLevel
 from fairlead.sources.files.source import FilesSource
 
 Paths = Annotated[list[Path], typer.Argument(help="Folders and files with objects, in YAML or JSON.")]
+LogFormatOption = Annotated[
+    LogFormat, typer.Option(help="Log for people, or an object of JSON a line.", envvar="FAIRLEAD_LOG_FORMAT")
+]
+LogLevelOption = Annotated[LogLevel, typer.Option(help="The least that is logged.", envvar="FAIRLEAD_LOG_LEVEL")]
 
 
 def default_state_dir(paths: list[Path]) -> Path | None:
@@ -123,12 +127,8 @@ def serve(
         float,
         typer.Option(help="Seconds over which proxies are sent away when the server stops; few are at once."),
     ] = 5.0,
-    log_format: Annotated[
-        LogFormat, typer.Option(help="Log for people, or an object of JSON a line.", envvar="FAIRLEAD_LOG_FORMAT")
-    ] = LogFormat.TEXT,
-    log_level: Annotated[
-        LogLevel, typer.Option(help="The least that is logged.", envvar="FAIRLEAD_LOG_LEVEL")
-    ] = LogLevel.INFO,
+    log_format: LogFormatOption = LogFormat.TEXT,
+    log_level: LogLevelOption = LogLevel.INFO,
 ) -> None:
     """Watch folders of objects, and serve Envoy proxies over xDS.
 
